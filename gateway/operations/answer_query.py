@@ -20,7 +20,7 @@ from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.errors import ErrorItem, NoActivePolicy, NotFound, PolicyExpired, UsccInvalid
 from gateway.core.publication.documents import FOREVER, etag, notice
 from gateway.core.publication.subjects import SUCCEEDED
-from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc, uscc_holds
+from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc, uscc_is_valid
 from gateway.core.records.model import SubjectId
 from gateway.operations.answer_lists import listings, lists, one_list
 from gateway.operations.answering import (
@@ -162,7 +162,7 @@ async def _find(scene: Scene, text: str) -> Row:
         row = await renderings.subject_by_id(reads, text)
     else:
         code = normalise_code(text)
-        if not uscc_holds(code):
+        if not uscc_is_valid(code):
             raise await _uscc_invalid(scene, text, code)
         refuse_ended(scene, kinds=(kind_of_code(code),))
         row = await renderings.subject_by_key(reads, "uscc", stored_value(scene.services.store.vault, "uscc", code, kind_of_code(code)))

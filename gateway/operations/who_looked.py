@@ -24,7 +24,7 @@ from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import InvalidParameter, RowFault
 from gateway.core.exchange.questions import Question, SubjectAsked
 from gateway.core.records.cells import folded
-from gateway.core.records.identifiers import normalise_code, parse_citizen_id, uscc_holds
+from gateway.core.records.identifiers import normalise_code, parse_citizen_id, uscc_is_valid
 from gateway.core.records.model import SubjectId, SubjectKind
 from gateway.core.records.periods import legal_day
 from gateway.operations.answer_partner import question_said_in, still_kept
@@ -234,7 +234,7 @@ def _named(
     number = None if subject is None else subject.id_no
     if number is None:
         uscc = normalise_code(code or (subject.uscc if subject is not None else None) or "")
-        if not uscc_holds(uscc):
+        if not uscc_is_valid(uscc):
             raise InvalidParameter("no valid code", place="code")
         stored = [uscc, stored_value(vault, "uscc", uscc, "individual_business")]
         kind: SubjectKind = "individual_business" if uscc.startswith("92") else "legal"

@@ -232,7 +232,7 @@ async def test_a_line_that_cannot_be_checked_is_a_finding(cities: Cities) -> Non
     assert [(each.where, each.code) for each in found] == [(f"{BAISHAN}/{AGREEMENT}", "line")]
 
 
-@pytest.mark.parametrize("given", [None, "好", [None], [Diagnostic(what=1, ok=True, message="好")]])  # type: ignore[arg-type]
+@pytest.mark.parametrize("given", [None, "好", [None], [Diagnostic(what=1, ok=True, message="好")]])  # type: ignore[arg-type]  # a guest keeps no types
 async def test_a_line_whose_check_says_nonsense_is_a_finding(cities: Cities, given: object) -> None:
     """What is no list of findings is told as a fault of that line; the rest is examined all the same."""
 

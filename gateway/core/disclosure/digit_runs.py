@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from gateway.core.disclosure.shapes import citizen_id, day_exists, uscc_holds
+from gateway.core.disclosure.shapes import citizen_id, day_exists, uscc_is_valid
 from gateway.core.disclosure.spelling import GAP
 
 
@@ -217,8 +217,8 @@ def _alone(copy: str, group: _Group) -> str | None:
         return None if _IN_CODE.match(copy, group.start, group.end + 1) else "电话"
     before = (max(0, group.start - CUE_REACH), group.start)
     if length == 18 and _ID18.fullmatch(digits):
-        return None if uscc_holds(digits) and citizen_id(digits) is None else "证件号"
-    if length == 18 and uscc_holds(digits):
+        return None if uscc_is_valid(digits) and citizen_id(digits) is None else "证件号"
+    if length == 18 and uscc_is_valid(digits):
         return None
     if length == 15 and _ID15.fullmatch(digits):
         return None if LICENCE_CUE.search(copy, *before) and not _PERSON_CUE.search(copy, *before) else "证件号"

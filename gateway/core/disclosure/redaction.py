@@ -25,7 +25,7 @@ from gateway.core.disclosure.late import Late
 from gateway.core.disclosure.likeness import likely
 from gateway.core.disclosure.named import named
 from gateway.core.disclosure.redactor import REDACTOR
-from gateway.core.disclosure.shapes import uscc_holds
+from gateway.core.disclosure.shapes import uscc_is_valid
 from gateway.core.disclosure.spelling import GAP, HIDDEN, LOOSE, copy_of, places_of, squeeze, squeezed
 from gateway.core.disclosure.told import told
 from gateway.core.records.model import Redaction
@@ -352,7 +352,7 @@ def _misread(copy: str, spans: list[Span]) -> None:
     """Numbers of persons in which letters stand for the digits that they look like."""
     for found in _LOOKALIKE.finditer(copy):
         said = found[0].translate(_LOOKS_LIKE)
-        if said == found[0] or sum(map(str.isdigit, found[0])) < len(said) // 3 or uscc_holds(found[0]):
+        if said == found[0] or sum(map(str.isdigit, found[0])) < len(said) // 3 or uscc_is_valid(found[0]):
             continue
         reads = exact_number(said)
         if reads is not None:

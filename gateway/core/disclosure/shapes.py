@@ -45,7 +45,7 @@ def plain_code(text: str) -> str:
     return INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).upper()
 
 
-def uscc_holds(code: str) -> bool:
+def uscc_is_valid(code: str) -> bool:
     """Whether 18 characters have the shape of a unified social credit code and its check character (GB 32100-2015)."""
     if _USCC.fullmatch(code) is None:
         return False
@@ -87,10 +87,10 @@ def citizen_id(text: str) -> str | None:
 
 def uscc_shape(text: str) -> str | None:
     """The code however it is written, if it holds."""
-    if uscc_holds(text):
+    if uscc_is_valid(text):
         return text
     code = plain_code(text)
-    return code if uscc_holds(code) else None
+    return code if uscc_is_valid(code) else None
 
 
 def _matches(pattern: re.Pattern[str]) -> Callable[[str], str | None]:

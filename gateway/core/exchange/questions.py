@@ -33,7 +33,7 @@ from gateway.core.exchange.wire import (
     strict_json,
     unb64u,
 )
-from gateway.core.records.identifiers import normalise_code, parse_citizen_id, uscc_holds
+from gateway.core.records.identifiers import normalise_code, parse_citizen_id, uscc_is_valid
 from gateway.core.records.model import SubjectKind
 from gateway.core.signing import Algorithm
 
@@ -202,7 +202,7 @@ def subject_fault(subject: SubjectAsked, *, demo: bool, today: date) -> str | No
     else:
         household = subject.kind == "individual_business"
         code = subject.uscc or ""
-        whole = uscc_holds(code) and code.startswith("92") == household and subject.id_no is None
+        whole = uscc_is_valid(code) and code.startswith("92") == household and subject.id_no is None
         whole = whole and (_is_name(subject.name) if household else subject.name is None)
     return None if whole else "QUERY_SUBJECT"
 

@@ -10,7 +10,6 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from datetime import date
-from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
@@ -167,13 +166,12 @@ def suggest_uscc(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(offered.items())[:MAX_SUGGESTIONS]
 
 
-def uscc_holds(code: str) -> bool:
-    """Whether a code that is already normalised passes every check that refuses."""
+def uscc_is_valid(code: str) -> bool:
+    """Whether a code that is already normalised passes every check that refuses.
+
+    Nothing is remembered of it: what stands where a code should may be a person's number.
+    """
     return len(code) == 18 and _USCC_SET.issuperset(code) and _structure_ok(code) and _outer_ok(code)
-
-
-uscc_is_valid = lru_cache(maxsize=4096)(uscc_holds)
-"""The same for intake, which meets a code again and again; what somebody asked for is remembered nowhere."""
 
 
 def uscc_inner_ok(code: str) -> bool:
@@ -286,7 +284,7 @@ def looks_like_citizen_number(text: str) -> bool:
     match = _CITIZEN_SHAPE.search(folded)
     if match is None:
         return False
-    return match.group() != folded or not uscc_holds(folded) or citizen_check_character(folded[:17]) == folded[17]
+    return match.group() != folded or not uscc_is_valid(folded) or citizen_check_character(folded[:17]) == folded[17]
 
 
 def holds_citizen_number(text: str) -> bool:

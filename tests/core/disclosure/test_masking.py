@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.core.disclosure.fitting import misfit
 from gateway.core.disclosure.masking import DROPPED, household_name, parse_twin, treat_function, twin
 from gateway.core.disclosure.pseudonyms import keyed, pseudonym
-from gateway.core.disclosure.shapes import graphemes, uscc_holds
+from gateway.core.disclosure.shapes import graphemes, uscc_is_valid
 from gateway.core.disclosure.surnames import COMPOUND, SINGLE
 from gateway.core.disclosure.treatments import (
     CLEAR,
@@ -451,8 +451,8 @@ def test_words() -> None:
 
 def test_the_check_character_of_a_code_is_checked() -> None:
     """GB 32100: eighteen characters of the right shape with another last one do not hold."""
-    assert uscc_holds(FIRM)
-    assert not any(uscc_holds(FIRM[:17] + sign) for sign in "0123456789ABCDEFGHJKLMNPQRTUWXY" if sign != FIRM[17])
+    assert uscc_is_valid(FIRM)
+    assert not any(uscc_is_valid(FIRM[:17] + sign) for sign in "0123456789ABCDEFGHJKLMNPQRTUWXY" if sign != FIRM[17])
 
 
 @pytest.mark.parametrize(
