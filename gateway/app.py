@@ -120,7 +120,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
                 )
             lane = None
             if services.store.dialect == "sqlite":  # elsewhere a look-up waits for the network: the office lane is as good
-                reads = stack.enter_context(closing(LaneReads(services.store)))
+                reads = stack.enter_context(closing(LaneReads(services.store, kept_bytes=settings.lane_memory_mb * 2**20)))
                 lane = PublicLane(services, reads)
             access = await stack.enter_async_context(_access_log(settings, door))
             overdue: dict[str, int] = {}

@@ -105,6 +105,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     admin_origin: str = ""
     """Scheme and host of the administrators' API, which their request signatures cover; empty = `http://<admin_host>:<admin_port>`."""
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    lane_memory_mb: Annotated[int, Meta(ge=0, le=65536)] = 32
+    """How much of the register each process keeps in memory to answer look-ups by code sooner (SQLite only), megabytes: some 700 firms in
+    one; 0 = nothing."""
     reader_poll_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
     """How often the readers of the change log look for new rows, seconds."""
     exchange_poll_s: Annotated[float, Meta(ge=0, le=900)] = 60.0

@@ -4,22 +4,26 @@ Rules: SQLite only (on PostgreSQL a look-up waits for the network, so the office
 that tells whether it is still true, and judges nothing; a failure is no answer, and the office lane is asked. The connection is
 opened for reading only. This room must not know HTTP.
 
-What was made of a subject that was read lately is kept until anybody commits anything that it was read from. `PRAGMA data_version` is asked
-once in each turn of the event loop, before the first look-up of that turn: a request that arrives after a commit is handled in a later turn
-than one that was checked before it, so nothing that left is shown to anybody who asked afterwards. After a commit of whomever the
-database says by its counter `lane` whether a row of the three tables was changed or taken away; triggers raise it, in the transaction of
-the writer, whichever program that is, unless it says `REPLACE`: SQLite then takes a row away without a word, so nothing here writes so
-(tested, decisions/0053). Where they do not stand as they were made, everything is forgotten at every commit. Each statement saved is a
-hand-over of the interpreter's lock saved, which costs more than the statement. All that a turn reads it reads in one transaction, which
-begins with its first row and ends with the turn: a third of a statement by key would else be the locks of a transaction of its own. What is
-asked for by its id is read each time: there are many more records, each is asked for less often, and an id may be a household's.
+Renderings of organisations are kept by their code, as many as the settings give room for: the whole register, or its first part by code.
+They are read in portions, one at the end of each turn in which somebody asked, whatever was asked for, and nothing is kept because it was
+asked for: how soon an answer comes tells nothing of who else asked (decisions/0076). They are kept until anybody commits anything that
+they were read from. `PRAGMA data_version` is asked once in each turn of the event loop, before the first look-up of that turn: a request
+that arrives after a commit is handled in a later turn than one that was checked before it, so nothing that left is shown to anybody who
+asked afterwards. After a commit of whomever the database says by its counter `lane` whether a row of the three tables was changed or
+taken away; triggers raise it, in the transaction of the writer, whichever program that is, unless it says `REPLACE`: SQLite then takes a
+row away without a word, so nothing here writes so (tested, decisions/0053). Where they do not stand as they were made, nothing is kept.
+Each statement saved is a hand-over of the interpreter's lock saved, which costs more than the statement. All that a turn reads it reads
+in one transaction, which begins with its first row and ends with the turn: a third of a statement by key would else be the locks of a
+transaction of its own. What is asked for by its id is read each time: there are many more records, each is asked for less often, and an
+id may be a household's.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from sys import intern
+from time import monotonic
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from gateway.store.feed import Head
@@ -32,6 +36,18 @@ JOIN subjects s ON s.subject_id = k.subject_id
 JOIN rendered_subjects r ON r.subject_id = k.subject_id
 WHERE k.key_type = 'uscc' AND k.key_value = ?
 """
+_PORTION: Final = """
+SELECT k.key_value, r.body, r.etag, r.plan, r.valid_until, r.head_seq = s.head_seq
+FROM (
+    SELECT key_value, subject_id FROM subject_keys WHERE key_type = 'uscc' AND key_value > ? ORDER BY key_value LIMIT ?
+) AS k
+LEFT JOIN subjects s ON s.subject_id = k.subject_id
+LEFT JOIN rendered_subjects r ON r.subject_id = k.subject_id
+ORDER BY k.key_value
+"""
+"""The next codes with what is rendered of them, if anything is: as much work wherever one is in the register."""
+_DIGITS: Final = 18
+"""Of a code; that of a household stands as a keyed digest, which is longer, and is answered by nobody here."""
 _SUBJECT: Final = """
 SELECT r.body, r.etag, r.plan, r.valid_until, r.head_seq = s.head_seq
 FROM subjects s
@@ -102,23 +118,26 @@ class State(NamedTuple):
         return Head(seq=self.feed_seq or 0, at=self.feed_at or "").version
 
 
-Made = TypeVar("Made")
-Form = TypeVar("Form", bound=Hashable)
-"""In which form a document leaves: its language."""
 _UNKNOWN: Final = State(None, None, None, None)
-
-KEPT_BYTES: Final = 32 * 2**20
-"""Of documents that were read lately; the oldest goes first."""
-_ENTRY: Final = 900
-"""What the rest of one costs, about."""
+_TOGETHER: Final = 32
+"""How many a turn reads to keep them: a quarter of a millisecond, of the two or three that a turn takes under load."""
+_REST_S: Final = 1.0
+"""After a change, how long nothing is read to be kept: while somebody writes it would be forgotten with the next commit."""
+_RENEWED_S: Final = 600.0
+"""How long at most anything is kept: after it even a row is seen that another program had replaced behind the triggers."""
+_ENTRY: Final = 450
+"""What one that is kept takes beside its document, bytes."""
 
 
 class LaneReads:
     """Looks up rendered subjects by code or id, and rendered records by id."""
 
-    __slots__ = ("_checked", "_connection", "_cursor", "_form", "_held", "_most", "_number", "_reading", "_size", "_watched", "state")
+    __slots__ = (
+        "_checked", "_connection", "_cursor", "_form", "_held", "_left", "_most", "_next", "_number", "_quiet_from", "_reading",
+        "_renewed_from", "_watched", "state",
+    )  # fmt: skip
 
-    def __init__(self, store: Store, *, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, store: Store, *, kept_bytes: int) -> None:
         path = store.path
         if path is None:
             raise ValueError("the public lane reads SQLite only")
@@ -129,9 +148,13 @@ class LaneReads:
         self._connection.execute("PRAGMA cache_size=-8192")
         self.state = _UNKNOWN
         """As it was at the first look-up of the turn in which the last one was."""
-        self._held: dict[tuple[str, Hashable], tuple[Any, int]] = {}
-        """By code and form, what was made of its row, and how many bytes that counts for."""
-        self._size, self._most = 0, kept_bytes
+        self._held: dict[str, Rendered] = {}
+        """By code, the renderings that are kept."""
+        self._most = self._left = kept_bytes
+        self._next: str | None = ""
+        """The code after which to read on; None: all there are, or as many as there is room for."""
+        self._quiet_from = self._renewed_from = 0.0
+        """When it will have been quiet for long enough, and when everything is read anew; by the monotonic clock, seconds."""
         self._number = self._form = -1
         self._watched = False
         self._checked = False
@@ -139,27 +162,18 @@ class LaneReads:
         self._reading = False
         """Whether the transaction of this turn has begun."""
 
-    def by_code(self, code: str, form: Form, make: Callable[[str, Form, Rendered], Made | None]) -> Made | None:
-        """What `make` makes of a code and its rendering in a form, kept while that stands; always the same `make`, or `forget` between two.
-
-        None where it makes nothing of it (which is not kept), where there is no rendering, or the file cannot be read just now.
-        """
+    def by_code(self, code: str) -> Rendered | None:
+        """The rendering of an organisation by its code; None where there is none, or the file cannot be read just now."""
         try:
             if not self._checked:
                 self._check()
-            held = self._held.get((code, form))
+            held = self._held.get(code)
             if held is not None:
-                return cast(Made, held[0])
+                return held
             row = self._read(_LOOKUP, code)
         except sqlite3.Error:
             return None
-        if not row:
-            return None
-        rendered = Rendered._make(row[0])
-        made = make(code, form, rendered)
-        if made is not None:
-            self._keep((code, form), made, len(rendered.body or b"") + _ENTRY)
-        return made
+        return Rendered._make(row[0]) if row else None
 
     def subject(self, subject_id: str) -> Rendered | None:
         """The rendering of a subject by its id; None where there is none, or the file cannot be read just now."""
@@ -204,33 +218,53 @@ class LaneReads:
         """Somebody committed: learn how things stand, and forget what that may have been about."""
         ((form,),) = self._connection.execute("PRAGMA schema_version").fetchall()
         if form != self._form:
-            self.forget()
+            self._forget()
             stand = {sql for (sql,) in self._connection.execute("SELECT sql FROM sqlite_master WHERE type = 'trigger'").fetchall()}
             self._watched, self._form = stand >= _WATCHES, form
         before, self.state = self.state, State._make(self._connection.execute(_STATE).fetchall()[0])
-        if not self._watched or self.state.changes != before.changes:
-            self.forget()
+        if self.state.changes != before.changes:
+            self._forget()
 
     def _turned(self) -> None:
-        """The turn is over, and so is what it read."""
-        self._checked = False
-        if self._reading:
-            self._reading = False
-            with suppress(sqlite3.Error):
-                self._cursor.execute("COMMIT")
+        """The turn is over, and so is what it read; some more is kept."""
+        now = monotonic()
+        try:
+            if now >= self._renewed_from:
+                self._forget()
+            elif self._next is not None and now >= self._quiet_from and self._watched:
+                self._keep_more(self._next)
+        except sqlite3.Error:
+            self._forget()
+        finally:
+            self._checked = False
+            if self._reading:
+                self._reading = False
+                with suppress(sqlite3.Error):
+                    self._cursor.execute("COMMIT")
 
-    def _keep(self, key: tuple[str, Hashable], made: Any, size: int) -> None:
-        self._held[key] = made, size
-        self._size += size
-        while self._size > self._most:
-            self._size -= self._held.pop(next(iter(self._held)))[1]
+    def _keep_more(self, after: str) -> None:
+        """Read the next portion of the register. Raises sqlite3.Error."""
+        if not self._reading:
+            self._cursor.execute("BEGIN")
+            self._reading = True
+        rows = self._cursor.execute(_PORTION, (after, _TOGETHER)).fetchall()
+        for code, body, etag, plan, valid_until, fresh in rows:
+            if body is not None and len(code) == _DIGITS:
+                self._left -= len(body) + _ENTRY
+                if self._left < 0:
+                    self._next = None
+                    return
+                self._held[code] = Rendered(body, etag, intern(plan), valid_until, fresh)
+        self._next = rows[-1][0] if len(rows) == _TOGETHER else None
 
-    def forget(self) -> None:
-        """Keep nothing of what was made."""
+    def _forget(self) -> None:
+        """Keep nothing, and begin again when it has been quiet for a while."""
         self._held.clear()
-        self._size = 0
+        self._left, self._next = self._most, ""
+        now = monotonic()
+        self._quiet_from, self._renewed_from = now + _REST_S, now + _RENEWED_S
 
     def close(self) -> None:
         """Let go of the connection."""
-        self.forget()
+        self._forget()
         self._connection.close()

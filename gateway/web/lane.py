@@ -6,14 +6,14 @@ change of the subject or record since → valid by the clock. Anything else fall
 byte, `Date` and `Request-Id` aside (tested).
 
 Rules: no second definition of an answer: cache times, validators and header fields are those of `replies.py` and of the office
-lane's stories; households are never looked up by code here; what the rendering of a subject became is kept by its code for ten seconds at
-most, and nothing of who asked for it. This room must not import the store: the look-up is given.
+lane's stories; households are never looked up by code here; nothing is kept of what was asked for. This room must not import the store:
+the look-up is given.
 """
 
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -46,8 +46,6 @@ _LOOKED_AT: Final = frozenset(
 )
 _SOON: Final = timedelta(seconds=replies.MAX_AGE)
 _ONE: Final = timedelta(seconds=1)
-_KEPT: Final = timedelta(seconds=10)
-"""How long at most it can be told, by the time that an answer takes, that somebody asked for the same code before (decisions/0053)."""
 
 
 class Rendered(Protocol):
@@ -128,7 +126,7 @@ class Standing(Protocol):
 
 
 class Prepared(Struct, frozen=True, gc=False):
-    """What all answers of one rendering in one language have in common; without their moment."""
+    """What follows from a rendering and a language alone, without the moment."""
 
     body: bytes
     """As it leaves: in a demo with its notice."""
@@ -159,8 +157,8 @@ class LookUps(Protocol):
         """As of the first look-up of this turn of the loop; the same object while nothing has changed."""
         ...
 
-    def by_code(self, code: str, language: Language, make: Callable[[str, Language, Any], Prepared | None]) -> Prepared | None:
-        """What was made of a code and its rendering in a language, kept while that stands; None: nothing is known that is true."""
+    def by_code(self, code: str) -> Rendered | None:
+        """The rendering of an organisation, as it stands now."""
         ...
 
     def subject(self, subject_id: str) -> Rendered | None:
@@ -171,16 +169,12 @@ class LookUps(Protocol):
         """The rendering of a record, read now."""
         ...
 
-    def forget(self) -> None:
-        """Keep nothing of what was made."""
-        ...
-
 
 class PublicLane:
     """Answers look-ups by code and id; called by the front door with every path under `/v1/subjects/` and `/v1/records/`."""
 
     __slots__ = (
-        "_cached", "_common", "_demo", "_ends", "_forgotten", "_forms", "_ids", "_in_force", "_next", "_origin", "_owed",
+        "_cached", "_common", "_demo", "_ends", "_forms", "_ids", "_in_force", "_next", "_origin", "_owed",
         "_policies", "_reads", "_second", "_services", "_soon", "_state", "_tag", "_text", "_version",
     )  # fmt: skip
 
@@ -201,7 +195,7 @@ class PublicLane:
         """Of this state of the store the next two speak: whether our policy is in force in it, and its dataset version."""
         self._in_force = False
         self._version: Header = (b"dataset-version", b"")
-        self._second = self._next = self._forgotten = datetime.min.replace(tzinfo=UTC)
+        self._second = self._next = datetime.min.replace(tzinfo=UTC)
         """From here to there the next three speak: what this second is called, what the end of a minute from it is called, how long it
         lets be kept."""
         self._text = self._soon = ""
@@ -213,7 +207,7 @@ class PublicLane:
         method = scope["method"]
         if scope["query_string"] or (method != "GET" and method != "HEAD"):
             return 0
-        look: Callable[[str, Language], Prepared | None] | None = None
+        look: Callable[[str, Language], Prepared | None] = self._of_code
         if path.startswith(SUBJECTS):
             route, key = _SUBJECT, path[len(SUBJECTS) :]
             if _CODE.fullmatch(key) is None:
@@ -287,17 +281,17 @@ class PublicLane:
         return status
 
     def _true(
-        self, look: Callable[[str, Language], Prepared | None] | None, key: str, language: Language
+        self, look: Callable[[str, Language], Prepared | None], key: str, language: Language
     ) -> tuple[Prepared, datetime] | None:
-        """What is answered of an id, or (without `look`) of a code, if it is there and true now, and the time of it."""
+        """What is answered of a code or id, if it is there and true now, and the time of it."""
         try:
             policies = self._services.policies.current()
             if policies is not self._policies:
                 self._adopt(policies)
             now = self._services.clock()
-            if not self._second <= now < self._next:  # before the look-up, which else would still find what is too old
+            if not self._second <= now < self._next:
                 self._tick(now)
-            answer = self._reads.by_code(key, language, self._made) if look is None else look(key, language)
+            answer = look(key, language)
         except (NoActivePolicy, ObligationFailed):
             return None
         if answer is None:
@@ -310,6 +304,13 @@ class PublicLane:
             return None
         return answer, now
 
+    def _of_code(self, code: str, language: Language) -> Prepared | None:
+        """What is answered of an organisation by its code; None where its rendering is not true, or may be another's by now."""
+        found = self._reads.by_code(code)
+        if found is None or found.body is None or SUCCEEDED in found.body:  # it may go on under another code
+            return None
+        return self._made(code, language, found)
+
     def _of_subject(self, subject_id: str, language: Language) -> Prepared | None:
         """What is answered of a subject by its id; None where its rendering is not true."""
         found = self._reads.subject(subject_id)
@@ -318,8 +319,6 @@ class PublicLane:
     def _made(self, name: str, language: Language, rendered: Rendered) -> Prepared | None:
         """What follows from the rendering of a subject alone, by its code or id; None of one that is not true."""
         if rendered.body is None or not rendered.fresh or rendered.plan != self._tag or self._forms is None:
-            return None
-        if SUCCEEDED in rendered.body and not name.startswith("sub_"):  # it may go on under another code
             return None
         owed, body = self._terms(None), in_language(rendered.body, language)
         if language == "zh-CN":
@@ -379,16 +378,12 @@ class PublicLane:
         self._next = self._second + _ONE
         self._text, self._soon = self._second.isoformat()[:19], (self._second + _SOON).isoformat()[:19]
         self._cached = replies.public_cache(now)
-        if not self._forgotten <= now < self._forgotten + _KEPT:
-            self._forgotten = self._second
-            self._reads.forget()
 
     def _adopt(self, policies: Policies) -> None:
         """Another policy is in force: renderings of the one before no longer count."""
         forms = forms_of(policies, "public", "open.read")
         self._policies, self._tag = policies, forms.tag
         self._state = None
-        self._reads.forget()
         self._ends = ends_of(forms)
         self._forms = forms
         self._common = {

@@ -84,8 +84,20 @@ class House:
     @contextmanager
     def serving(self) -> Iterator[int]:
         """The production entry, pinned to the server's core."""
-        with server([sys.executable, "-m", "gateway", "--settings", str(self.settings), "serve"], f"{self.origin}/healthz") as pid:
+        with server(self._serve, f"{self.origin}/healthz") as pid:
             yield pid
+
+    @contextmanager
+    def serving_unkept(self) -> Iterator[str]:
+        """The same beside it, with nothing of the register in memory: where it answers."""
+        port = free_port()
+        origin = f"http://127.0.0.1:{port}"
+        with server(self._serve, f"{origin}/healthz", env={"CHENGXIN_PORT": str(port), "CHENGXIN_LANE_MEMORY_MB": "0"}):
+            yield origin
+
+    @property
+    def _serve(self) -> list[str]:
+        return [sys.executable, "-m", "gateway", "--settings", str(self.settings), "serve"]
 
 
 def in_child(module: str, *arguments: str, env: dict[str, str] | None = None) -> dict[str, float]:

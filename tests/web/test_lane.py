@@ -5,22 +5,21 @@ import re
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
-from msgspec import structs
 
 import gateway
 from gateway.core.disclosure.policy import files_digest
 from gateway.core.publication.forms import forms_of
 from gateway.operations.render_public import settle
 from gateway.services import Services
+from gateway.store import lane as reading
 from gateway.store import policies as policy_rows
-from gateway.store.lane import LaneReads, Rendered
+from gateway.store.lane import LaneReads
 from gateway.web.asgi import Message
 from gateway.web.lane import PublicLane
 from gateway.web.replies import Header
@@ -258,7 +257,7 @@ def test_an_answer_is_of_one_moment(fresh_city: City) -> None:
         code = _codes(database)[0]
 
     async def waits(services: Services) -> None:
-        with closing(LaneReads(services.store)) as reads:
+        with closing(LaneReads(services.store, kept_bytes=0)) as reads:
             lane = PublicLane(services, reads)
 
             async def told(pay: Callable[..., Awaitable[list[Header] | None]]) -> tuple[dict[bytes, bytes], bytes]:
@@ -350,16 +349,16 @@ def test_a_record_is_shown_while_its_rendering_is_true(fresh_city: City, change:
 
 def test_another_policy_in_the_store_stops_the_lane(fresh_city: City) -> None:
     """A policy that another process activated counts from its commit, before this process has read it."""
-    reads = LaneReads(asyncio.run(_store_of(fresh_city)))
+    reads = LaneReads(asyncio.run(_store_of(fresh_city)), kept_bytes=0)
     with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
         code = connection.execute(
             "SELECT key_value FROM subject_keys JOIN rendered_subjects USING (subject_id) WHERE key_type = 'uscc' AND kind = 'enterprise'"
         ).fetchone()[0]
-        before = reads.by_code(code, "zh-CN", made), reads.state.policy_version
+        before = reads.by_code(code), reads.state.policy_version
         connection.execute("INSERT INTO policy_versions SELECT 2, 'other', 1, files, proposed_at, proposed_by FROM policy_versions")
         connection.execute("INSERT INTO policy_activations VALUES (2, 2, '2026-06-01T02:30:00Z', 'test', 'test', 1, NULL, NULL)")
         connection.commit()
-        after = reads.by_code(code, "zh-CN", made), reads.state.policy_version
+        after = reads.by_code(code), reads.state.policy_version
     connection.close()
     reads.close()
     assert before[0] is not None
@@ -373,24 +372,32 @@ def _codes(database: sqlite3.Connection) -> list[str]:
         code
         for (code,) in database.execute(
             "SELECT key_value FROM subject_keys JOIN rendered_subjects USING (subject_id) "
-            "WHERE key_type = 'uscc' AND kind = 'enterprise' AND body IS NOT NULL ORDER BY key_value"
+            "WHERE key_type = 'uscc' AND length(key_value) = 18 AND body IS NOT NULL ORDER BY key_value"
         )
     ]
 
 
-def made(_code: str, _form: str, rendered: Rendered) -> Rendered:
-    """The row itself."""
-    return rendered
-
-
 @contextmanager
-def kept(city: City) -> Iterator[tuple[LaneReads, list[str], sqlite3.Connection]]:
+def kept(city: City, kept_bytes: int = 2**20) -> Iterator[tuple[LaneReads, list[str], sqlite3.Connection]]:
     """The lane's reads, the statements that they asked, and somebody else's connection."""
-    reads = LaneReads(asyncio.run(_store_of(city)))
+    reads = LaneReads(asyncio.run(_store_of(city)), kept_bytes=kept_bytes)
     asked: list[str] = []
     reads._connection.set_trace_callback(asked.append)
     with closing(reads), closing(sqlite3.connect(city.folder / "data" / "gateway.db")) as database:
         yield reads, asked, database
+
+
+async def some_turns(reads: LaneReads, code: str = "91220502XXT00002X2") -> None:
+    """Turns of the loop in which a code is asked for, which need be nobody's: enough of them to keep what there is room for."""
+    for _ in range(40):
+        reads.by_code(code)
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may be kept is read from the first turn on, also just after a change."""
+    monkeypatch.setattr(reading, "_REST_S", 0.0)
 
 
 def looked_up(asked: list[str]) -> int:
@@ -405,15 +412,15 @@ def test_in_one_turn_of_the_loop_the_store_is_asked_once(fresh_city: City) -> No
 
     async def turns(reads: LaneReads, asked: list[str], database: sqlite3.Connection) -> None:
         code, other = _codes(database)[:2]
-        before = [reads.by_code(code, "zh-CN", made), reads.by_code(code, "zh-CN", made), reads.by_code(other, "zh-CN", made)]
-        assert (asked.count("PRAGMA data_version"), asked.count("BEGIN"), looked_up(asked)) == (1, 1, 2)
+        before = [reads.by_code(each) for each in (code, code, other)]
+        assert (asked.count("PRAGMA data_version"), asked.count("BEGIN"), looked_up(asked)) == (1, 1, 3)
         await asyncio.sleep(0)
-        assert reads.by_code(code, "zh-CN", made) == before[0]
-        assert asked == ["COMMIT", "PRAGMA data_version"], "the last turn's reading ended; one look at the version, no look-up"
+        assert reads.by_code(code) == before[0]
+        assert asked[:3] == ["COMMIT", "PRAGMA data_version", "BEGIN"], "the last turn's reading ended; one look at the version"
         database.execute("UPDATE rendered_subjects SET etag = 'another'")
         database.commit()
         await asyncio.sleep(0)
-        after = reads.by_code(code, "zh-CN", made)
+        after = reads.by_code(code)
         assert before[0] is not None
         assert after is not None
         assert (after.etag, before[0].etag == "another") == ("another", False)
@@ -422,19 +429,82 @@ def test_in_one_turn_of_the_loop_the_store_is_asked_once(fresh_city: City) -> No
         asyncio.run(turns(reads, asked, database))
 
 
+@pytest.mark.usefixtures("restless")
+def test_the_register_is_kept_whoever_asks_for_what(sqlite_city: City) -> None:
+    """Nothing was kept because it was asked for, nothing is missing because nobody asked, and no household is among it."""
+    with closing(sqlite3.connect(sqlite_city.folder / "data" / "gateway.db")) as database:
+        codes = _codes(database)
+    held = []
+    for code in ("91220502XXT00002X2", codes[0], codes[-1]):
+        with kept(sqlite_city) as (reads, asked, _):
+            asyncio.run(some_turns(reads, code))
+            looked_up(asked)
+            assert [reads.by_code(each) is not None for each in codes] == [True] * len(codes)
+            assert not looked_up(asked)
+            held.append(list(reads._held))
+    assert held == [codes] * 3
+
+
+@pytest.mark.usefixtures("restless")
+def test_what_is_kept_is_bounded(sqlite_city: City) -> None:
+    """The first by code are kept, as many as there is room for, and no other for being asked for; all are answered alike."""
+    with closing(sqlite3.connect(sqlite_city.folder / "data" / "gateway.db")) as database:
+        codes = _codes(database)
+    with kept(sqlite_city, 20_000) as (reads, _, _), kept(sqlite_city, 0) as (others, _, _):
+        asyncio.run(some_turns(reads, codes[-1]))
+        asyncio.run(some_turns(others, codes[-1]))
+        assert not others._held
+        assert 2 < len(reads._held) < len(codes)
+        assert list(reads._held) == codes[: len(reads._held)]
+        assert sum(len(row.body or b"") for row in reads._held.values()) <= 20_000
+        assert [reads.by_code(code) for code in codes] == [others.by_code(code) for code in codes]
+        assert list(reads._held) == codes[: len(reads._held)]
+
+
+def test_while_somebody_writes_nothing_is_kept(fresh_city: City) -> None:
+    """After a change nothing is read beyond what is asked for: the next commit would undo it."""
+    with kept(fresh_city) as (reads, asked, database):
+        for _ in range(3):
+            database.execute("UPDATE subjects SET head_seq = head_seq + 1")
+            database.commit()
+            asyncio.run(some_turns(reads))
+            assert not reads._held
+        assert looked_up(asked) == 120
+
+
+@pytest.mark.usefixtures("restless")
+def test_even_a_row_that_was_replaced_behind_the_triggers_is_seen(fresh_city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here replaces rows; if another program does, what is kept of them goes with all that has been kept for so long."""
+    with kept(fresh_city) as (reads, _, database):
+        code = _codes(database)[0]
+        asyncio.run(some_turns(reads))
+        before = reads.by_code(code)
+        ((subject,),) = database.execute("SELECT subject_id FROM subject_keys WHERE key_value = ?", (code,)).fetchall()
+        row = list(database.execute("SELECT * FROM rendered_subjects WHERE subject_id = ?", (subject,)).fetchone())
+        row[4] = "another"
+        database.execute(f"INSERT OR REPLACE INTO rendered_subjects VALUES ({', '.join('?' * len(row))})", row)
+        database.commit()
+        assert reads.by_code(code) == before
+        monkeypatch.setattr(reads, "_renewed_from", 0.0)
+        asyncio.run(some_turns(reads))
+        after = reads.by_code(code)
+        assert after is not None
+        assert (after.etag, list(reads._held)) == ("another", _codes(database))
+
+
 def test_a_lane_whose_transaction_does_not_end_answers_nothing(fresh_city: City) -> None:
     """It would go on to see the past: neither what it keeps nor what it reads is believed, until the transaction is over."""
 
     async def turns(reads: LaneReads, database: sqlite3.Connection) -> None:
         code, other = _codes(database)[:2]
         ((subject,),) = database.execute("SELECT subject_id FROM subject_keys WHERE key_value = ?", (other,)).fetchall()
-        assert reads.by_code(code, "zh-CN", made) is not None
+        assert reads.by_code(code) is not None
         await asyncio.sleep(0)
         reads._connection.execute("BEGIN")
-        assert [reads.by_code(each, "zh-CN", made) for each in (code, other)] == [None, None]
+        assert [reads.by_code(each) for each in (code, other)] == [None, None]
         assert reads.subject(subject) is None
         reads._connection.execute("COMMIT")
-        assert reads.by_code(code, "zh-CN", made) is not None
+        assert reads.by_code(code) is not None
 
     with kept(fresh_city) as (reads, _asked, database):
         asyncio.run(turns(reads, database))
@@ -451,6 +521,7 @@ CHANGES = (
 )
 
 
+@pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
 def test_what_is_kept_never_outlives_its_rows(fresh_city: City, watched: bool) -> None:
     """Whatever anybody changes or takes away is seen at the next look; what else is committed costs no look-up, where triggers stand."""
@@ -459,36 +530,38 @@ def test_what_is_kept_never_outlives_its_rows(fresh_city: City, watched: bool) -
             database.execute("DROP TRIGGER lane_subjects_update")
             database.commit()
         for number, (code, change) in enumerate(zip(_codes(database)[: len(CHANGES)], CHANGES, strict=True), 1):
-            before = reads.by_code(code, "zh-CN", made)
+            asyncio.run(some_turns(reads))
+            before = reads.by_code(code)
             assert before is not None
             asked.clear()
             database.execute("INSERT INTO counters (name, value) VALUES (?, 1)", (f"of nobody here {number}",))
             database.commit()
-            assert reads.by_code(code, "zh-CN", made) == before
+            assert reads.by_code(code) == before
             assert looked_up(asked) == (0 if watched else 1), change
             subject = database.execute("SELECT subject_id FROM subject_keys WHERE key_value = ?", (code,)).fetchone()[0]
             assert database.execute(change, {"subject": subject, "code": code}).rowcount == 1, change
             database.rollback()
-            assert reads.by_code(code, "zh-CN", made) == before, change
-            assert looked_up(asked) == 0, change
+            assert reads.by_code(code) == before, change
+            assert looked_up(asked) == (0 if watched else 1), change
             database.execute(change, {"subject": subject, "code": code})
             database.commit()
-            assert reads.by_code(code, "zh-CN", made) != before, change
+            assert reads.by_code(code) != before, change
 
 
+@pytest.mark.usefixtures("restless")
 def test_nothing_outlives_a_trigger_that_is_taken_away(fresh_city: City) -> None:
-    """A table that is built anew loses its triggers: from then on everything is forgotten at every commit, at that one too."""
-    with kept(fresh_city) as (reads, asked, database):
+    """A table that is built anew loses its triggers: from that commit on nothing is kept."""
+    with kept(fresh_city) as (reads, _, database):
         code = _codes(database)[0]
-        before = reads.by_code(code, "zh-CN", made)
+        asyncio.run(some_turns(reads))
+        before = reads.by_code(code)
         database.executescript("BEGIN; DROP TRIGGER lane_rendered_subjects_update; UPDATE rendered_subjects SET etag = 'other'; COMMIT")
-        assert reads.by_code(code, "zh-CN", made) != before
-        looked_up(asked)
-        database.executescript("INSERT INTO counters (name, value) VALUES ('of nobody here', 1)")
-        reads.by_code(code, "zh-CN", made)
-        assert looked_up(asked) == 1
+        assert reads.by_code(code) != before
+        asyncio.run(some_turns(reads))
+        assert not reads._held
 
 
+@pytest.mark.usefixtures("restless")
 def test_a_trigger_that_followed_its_table_watches_no_more(fresh_city: City) -> None:
     """A table that was built anew under the old name is watched by nobody, though triggers of all six names stand."""
     with kept(fresh_city) as (reads, _, database):
@@ -496,10 +569,12 @@ def test_a_trigger_that_followed_its_table_watches_no_more(fresh_city: City) -> 
         database.executescript(
             "BEGIN; ALTER TABLE rendered_subjects RENAME TO aside; CREATE TABLE rendered_subjects AS SELECT * FROM aside; COMMIT"
         )
-        before = reads.by_code(code, "zh-CN", made)
+        asyncio.run(some_turns(reads))
+        before = reads.by_code(code)
         assert before is not None
+        assert not reads._held
         database.executescript("UPDATE rendered_subjects SET etag = 'other'")
-        assert reads.by_code(code, "zh-CN", made) != before
+        assert reads.by_code(code) != before
 
 
 REPLACING = re.compile(r"\bor\s+replace\b|\breplace\s+into\b|on[_ ]conflict\w*[\s=\"']*replace", re.IGNORECASE)
@@ -511,42 +586,6 @@ def test_nothing_here_replaces_rows() -> None:
         assert REPLACING.search(said)
     root = Path(gateway.__file__).parent
     assert not [str(path) for path in sorted(root.rglob("*.py")) if REPLACING.search(path.read_text("utf-8"))]
-
-
-def test_nothing_is_kept_for_long(sqlite_city: City) -> None:
-    """Ten seconds after a code was asked for nothing tells of it, not even the time of an answer: whoever asks next has it read."""
-    now = datetime(2026, 6, 1, 2, 30, tzinfo=UTC)
-    with closing(sqlite3.connect(sqlite_city.folder / "data" / "gateway.db")) as database:
-        code = _codes(database)[0]
-
-    async def asks(services: Services) -> None:
-        nonlocal now
-        asked: list[str] = []
-        with closing(LaneReads(services.store)) as reads:
-            reads._connection.set_trace_callback(asked.append)
-            lane = PublicLane(structs.replace(services, clock=lambda: now), reads)
-            for after, look_ups in ((0, 1), (0, 0), (9.9, 0), (0.1, 1), (0, 0), (3600, 1), (-1, 1), (1, 0)):
-                now += timedelta(seconds=after)
-                assert lane._true(None, code, "zh-CN") is not None
-                assert looked_up(asked) == look_ups, after
-
-    sqlite_city.run(asks)
-
-
-def test_what_is_kept_is_bounded(sqlite_city: City) -> None:
-    """Beyond its bytes the oldest goes; nothing is kept of a code that nobody has, or of which nothing is made."""
-    reads = LaneReads(asyncio.run(_store_of(sqlite_city)), kept_bytes=20_000)
-    with closing(sqlite3.connect(sqlite_city.folder / "data" / "gateway.db")) as database:
-        codes = _codes(database)[:60]
-    for code in codes:
-        assert reads.by_code(code, "zh-CN", made) is not None
-    assert reads.by_code("91220502XXT00002X2", "zh-CN", made) is None
-    assert 0 < len(reads._held) < 60
-    assert list(reads._held)[-1] == (codes[-1], "zh-CN")
-    assert sum(len(row.body or b"") for row, _ in reads._held.values()) <= 20_000
-    assert reads.by_code(codes[0], "zh-CN", lambda _code, _form, _row: None) is None
-    assert (codes[0], "zh-CN") not in reads._held
-    reads.close()
 
 
 async def _store_of(city: City) -> Any:
@@ -567,9 +606,9 @@ def test_postgresql_has_no_lane(pg_city: City) -> None:
 
 def test_a_store_that_cannot_be_read_is_no_answer(sqlite_city: City) -> None:
     """A failing statement makes the lane step aside."""
-    reads = LaneReads(asyncio.run(_store_of(sqlite_city)))
+    reads = LaneReads(asyncio.run(_store_of(sqlite_city)), kept_bytes=2**20)
     reads.close()
-    assert reads.by_code("91220502XXT00002X2", "zh-CN", made) is None
+    assert reads.by_code("91220502XXT00002X2") is None
     assert reads.subject("sub_2222222222222222222222222a") is None
     assert reads.record("rec_2222222222222222222222222a") is None
 
