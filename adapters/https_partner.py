@@ -26,6 +26,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from adapters.guarded_http import GuardedHttp, bounded, clocks
+from adapters.https_partner_check import told_by_agreements, told_by_keys
 from adapters.positions import read_positions
 from gateway.adapter_contract import (
     CONTRACT_VERSION,
@@ -79,6 +80,8 @@ class HttpsPartnerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Streams that `collect` asks for (pull)."""
     wait_s: Annotated[int, Meta(ge=0, le=30)] = 30
     """How long the partner may hold back its answer when there is nothing new (pull)."""
+    agreed: dict[str, str] = {}
+    """Digests of the texts that we have agreed, by `id/version`: whether the partner has the same, `check` tells."""
 
 
 class HttpsPartner:
@@ -361,7 +364,7 @@ class HttpsPartner:
     # --- diagnosis ----------------------------------------------------------------------------------------------------
 
     async def check(self) -> Sequence[Diagnostic]:
-        """Name, address, connection, keys document and clock, each with what to do."""
+        """Name, address, connection, keys document, maintenance, texts of agreements and clock, each with what to do."""
         found: list[Diagnostic] = []
         try:
             await self._line.addresses()
@@ -372,20 +375,25 @@ class HttpsPartner:
             async with self._answer("GET", "/keys", None, None, self._config.timeout_s, None) as answer:
                 said = answer.headers.get("date")
                 status = answer.status_code
+                data = await bounded(answer, MAX_ANSWER)
             found.append(Diagnostic(what="连接", ok=True, message="可以连接"))
         except AdapterError as error:
             found.append(Diagnostic(what="连接", ok=False, message=error.message, remedy="检查网络、证书与对方服务是否运行"))
             return found
-        ok = status == httpx.codes.OK
-        found.append(
-            Diagnostic(
-                what="密钥文件",
-                ok=ok,
-                message="对方密钥文件可取" if ok else f"对方返回状态 {status}",
-                remedy=None if ok else "请对方检查 /x/v1/keys",
-            )
-        )
-        return found + clocks(said)
+        if status != httpx.codes.OK:
+            found.append(Diagnostic(what="密钥文件", ok=False, message=f"对方返回状态 {status}", remedy="请对方检查 /x/v1/keys"))
+            return found + clocks(said)
+        return [*found, *told_by_keys(data, datetime.now(UTC)), *await self._texts(), *clocks(said)]
+
+    async def _texts(self) -> list[Diagnostic]:
+        """Whether the partner holds the texts that we have agreed, as it lists them to whoever signs as us."""
+        if not self._config.agreed:
+            return []
+        try:
+            return told_by_agreements(await self._call("GET", "/agreements"), self._config.agreed)
+        except AdapterError as error:
+            remedy = "请对方核对协议与本方密钥文件（chengxin exchange take-keys）"
+            return [Diagnostic(what="协议清单", ok=False, message=f"对方没有给出协议清单（{error.code}）", remedy=remedy)]
 
     async def close(self) -> None:
         """Let go of the connections."""

@@ -30,6 +30,7 @@ LITTLE_DISK: Final = 2**30
 GAP_OPEN: Final = timedelta(hours=1)
 ANOTHER_TEXT: Final = frozenset({"SCOPE_DIGEST", "agreement-differs"})
 """How a partner refuses a version of which it holds another text."""
+MAINTENANCE: Final = "partner-maintenance"
 AHEAD: Final = timedelta(seconds=60)
 """A signed time this far from now in the future tells of clocks, whatever the line."""
 
@@ -58,7 +59,8 @@ async def examine(services: Services, *, lines: bool = True) -> list[Finding]:
                 en = f"fetching has failed {last.attempts} times ({last.code}); next attempt at {last.next_attempt_at:%Y-%m-%dT%H:%M:%SZ}"
                 found.append(finding("fetch-failing", line_name(held, partner), zh, en))
             if lines:
-                found += await _line(services, held, partner)
+                told = any((each.code, each.where) == (MAINTENANCE, line_name(held, partner)) for each in found)  # by the keys that we hold
+                found += [each for each in await _line(services, held, partner) if not (told and each.code == MAINTENANCE)]
     return found
 
 
@@ -121,7 +123,7 @@ async def _agreed(services: Services, name: str, versions: list[Held], partner: 
         )
     elif keys.maintenance is not None and moment(keys.maintenance.from_) <= now < moment(keys.maintenance.until):
         until = keys.maintenance.until
-        yield finding("partner-maintenance", where, f"对方维护至 {until}", f"in maintenance until {until}")
+        yield finding(MAINTENANCE, where, f"对方维护至 {until}", f"in maintenance until {until}")
     elif gone := _without_key(keys, now):
         uses = "、".join(gone)
         en = f"no key of it for {' or '.join(gone)} is good now: all have expired or were revoked"

@@ -76,6 +76,10 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "dns": ("检查 base_url、DNS 与 allow_private 设置", "check base_url, DNS, and the line's `allow_private`"),
     "line-down": ("检查网络、证书与对方服务是否运行", "check network, certificates, and whether the partner's service runs"),
     "line-keys": ("请对方检查 /x/v1/keys 或交换目录中的 keys/", "ask the partner to look at its /x/v1/keys, or at keys/ of the folder"),
+    "line-agreements": (
+        "请对方核对协议与我们的密钥文件：对方运行 chengxin exchange take-keys",
+        "ask the partner to look at its agreements, and to take our keys document (`exchange take-keys`)",
+    ),
     "line-full": ("清理交换目录或扩容", "make room where the folder lies"),
     "line-rights": ("给网关账户读写交换目录的权限", "let the gateway's account read and write there"),
     "line-surplus": ("请对方清理；交换目录中只应有规定的文件", "ask the partner to clear what does not belong into the folder"),
@@ -224,7 +228,16 @@ _CHECKS: Mapping[str, tuple[str, str]] = {
     "范围": ("line", "scope"), "对账": ("line", "counts"), "时间列": ("line-undated", "time column"),
     "反馈文件名": ("line-surplus", "names of feedback files"), "无法对应的反馈": ("feedback-strange", "feedback about no file of ours"),
     "放置中断": ("OUTCOME_UNKNOWN", "files put down half"), "服务": ("line-down", "service"),
+    "维护": ("partner-maintenance", "maintenance"), "协议摘要": ("SCOPE_DIGEST", "text of agreement"),
+    "协议版本": ("SCOPE_AGREEMENT", "version of agreement"), "协议清单": ("line-agreements", "list of agreements"),
 }  # fmt: skip
+_WRONG: Mapping[str, str] = {
+    "维护": "the partner's keys document says that it is in maintenance",
+    "协议摘要": "the partner holds another text of agreement",
+    "协议版本": "the partner does not hold version of agreement",
+    "协议清单": "the partner does not list its agreements",
+}
+"""What is not in order, where saying so of a name would say nothing."""
 
 
 def checked(each: Diagnostic, where: str) -> Finding:
@@ -235,7 +248,7 @@ def checked(each: Diagnostic, where: str) -> Finding:
     if each.ok:
         return Finding(code="line", ok=True, where=where, zh=f"{each.what}：{each.message}", en=en)
     zh, remedy_en = _REMEDIES.get(code) or _LINE_REMEDIES[code]
-    said = f"{en} is not in order"
+    said = f"{_WRONG[what]} {which}".rstrip() if what in _WRONG else f"{en} is not in order"
     return Finding(
         code=code, ok=False, where=where, zh=f"{each.what}：{each.message}", en=said, remedy_zh=each.remedy or zh, remedy_en=remedy_en
     )

@@ -255,6 +255,7 @@ async def line_to(services: Services, held: Held, partner: str) -> AsyncIterator
         "ours": services.signers.party,
         "partner": partner,
         "streams": fetched_from(held, partner),
+        "agreed": {f"{held.agreement.id}/{held.agreement.version}": held.agreement.digest},
         "incoming": tuple(f"{held.agreement.id}.{one.dataset}" for one in held.agreement.terms.streams if one.from_ == partner),
     }
     takes = services.adapters.load(local.adapter).Config.__struct_fields__

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, ClassVar
 
@@ -18,6 +19,11 @@ from adapters.https_partner import HttpsPartner, HttpsPartnerConfig
 from adapters.suite import PartnerAdapterSuite, PartnerLine, canned_batch
 from gateway.adapter_contract import AdapterError, Part, SealedBatch
 from tests.adapters.partner_server import Partner, Server, serving
+
+
+def keys_document(maintenance: object) -> bytes:
+    """Of a partner that says so of its maintenance."""
+    return json.dumps({"body": json.dumps({"party": "credit.example", "keys": [], "maintenance": maintenance}), "note": "n"}).encode()
 
 
 class Tools:
@@ -424,6 +430,54 @@ async def test_check_sees_a_clock_that_is_wrong(server: Server):
     assert not found["时钟"].ok
     assert found["时钟"].remedy
     assert found["连接"].ok
+
+
+@pytest.mark.parametrize(
+    ("begins", "until", "ok", "said"),
+    [(-1, 1, False, "对方维护至"), (-2, -1, True, "没有维护"), (1, 2, True, "对方将自")],
+)
+async def test_check_sees_a_partner_in_maintenance(server: Server, begins: int, until: int, ok: bool, said: str):
+    """While it lasts it is a fault with what to do; one that is announced is told, one that is over is not."""
+    now = datetime.now(UTC)
+    times = [f"{now + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (begins, until)]
+    server.partner.keys = keys_document({"from": times[0], "until": times[1], "text": "换机房"})
+    async with line(server) as adapter:
+        found = {each.what: each for each in await adapter.check()}
+    assert (found["维护"].ok, bool(found["维护"].remedy)) == (ok, not ok)
+    assert said in found["维护"].message
+    assert "换机房" not in str(found), "no word of the partner's"
+
+
+async def test_check_sees_a_keys_document_that_cannot_be_read(server: Server):
+    """What is no keys document is named, and the rest is looked at all the same."""
+    for keys in (b"{}", b'{"body":"k","note":"n"}', keys_document("soon"), b"\xff"):
+        server.partner.keys = keys
+        server.partner.agreements = {"": b'{"items":[{"id":"one-2026","version":1,"digest":"sha-256:x","state":"active"}]}'}
+        async with line(server, agreed={"one-2026/1": "sha-256:x"}) as adapter:
+            found = {each.what: each for each in await adapter.check()}
+        assert not found["密钥文件"].ok
+        assert "维护" not in found
+        assert found["协议摘要 one-2026/1"].ok
+
+
+async def test_check_compares_the_texts_of_agreements(server: Server):
+    """Another digest, a version that is not there, a list that is none or refused: each named, and only a digest is repeated."""
+    ours, theirs = ("sha-256:" + sign * 43 + "=" for sign in "AB")
+    listed = b'{"items":[{"id":"one-2026","version":1,"digest":"%s"}]}'
+    for answer, what, message in (
+        (listed % theirs.encode(), "协议摘要 one-2026/1", f"本方 {ours}，对方 {theirs}"),
+        (listed % "<张三>".encode(), "协议摘要 one-2026/1", "对方 不是摘要"),
+        (b'{"items":[]}', "协议版本 one-2026/1", "对方没有第 1 版"),
+        (b"{}", "协议清单", "无法读取"),
+        (None, "协议清单", "NOT_FOUND"),
+    ):
+        server.partner.agreements = {} if answer is None else {"": answer}
+        async with line(server, agreed={"one-2026/1": ours}) as adapter:
+            (found,) = [each for each in await adapter.check() if not each.ok and "协议" in each.what]
+        assert found.what == what
+        assert message in found.message
+        assert found.remedy
+    assert [headers["x-signed"] for _, path, headers in server.partner.requests if path.endswith("/agreements")] == ["GET"] * 5
 
 
 async def test_cursors_of_the_future_are_refused(server: Server):

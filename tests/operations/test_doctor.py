@@ -200,6 +200,10 @@ async def test_a_clock_that_goes_wrong_is_seen_without_a_line(cities: Cities) ->
         ("反馈文件名", "line-surplus"),
         ("无法对应的反馈", "feedback-strange"),
         ("放置中断", "OUTCOME_UNKNOWN"),
+        ("维护", "partner-maintenance"),
+        ("协议摘要 one-2026/1", "SCOPE_DIGEST"),
+        ("协议版本 one-2026/2", "SCOPE_AGREEMENT"),
+        ("协议清单", "line-agreements"),
         ("其他", "line"),
     ],
 )

@@ -2,24 +2,28 @@
 
 import json
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from gateway.core.errors import AdminError, ExchangeError
 from gateway.core.exchange import agreements as terms
 from gateway.core.exchange import notes
+from gateway.core.exchange.documents import Maintenance
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import instant
 from gateway.core.signing import Signer
 from gateway.operations.collect_batches import collect_batches
 from gateway.operations.doctor import examine
 from gateway.operations.end_agreement import end_agreements, show_end
+from gateway.operations.findings import checked
 from gateway.operations.handle_case import repair
-from gateway.operations.manage_agreements import agreements, change_state, countersign, offer
+from gateway.operations.manage_agreements import agreements, announce_maintenance, change_state, countersign, offer, take_keys
+from gateway.operations.partners import line_to
 from gateway.operations.send_batch import send_batch
 from gateway.operations.tell_partners import hear_partners, tell_partners
 from gateway.operations.withdraw_offer import withdraw_offer
@@ -119,6 +123,27 @@ async def test_two_offers_of_one_version_are_named_and_one_gives_way(tmp_path: P
             with pytest.raises(ExchangeError):
                 await withdraw_offer(services, AGREEMENT, 2, reason="x", by="office:b")
             await check_ledger(services)
+
+
+async def test_the_doctor_asks_the_line_for_maintenance_and_texts(tmp_path: Path):
+    """A served city that is in maintenance, holds another text than we do, or not our version: named by the line that it answers on."""
+    async with two_served(tmp_path) as served:
+        th, bs = served.th, served.bs
+        assert [each for each in await examine(th) if not each.ok and each.code != "clock-skew"] == []
+        (held,) = (await held_agreements(th.store.reads, AGREEMENT))[AGREEMENT]
+        other = msgspec.structs.replace(held.agreement, digest="sha-256:" + "A" * 43 + "=")
+        missing = msgspec.structs.replace(held.agreement, terms=msgspec.structs.replace(held.agreement.terms, version=2))
+        for agreement, code_ in ((held.agreement, "line"), (other, "SCOPE_DIGEST"), (missing, "SCOPE_AGREEMENT")):
+            async with line_to(th, msgspec.structs.replace(held, agreement=agreement), BAISHAN) as line:
+                told = [checked(each, "x") for each in await line.check() if each.what.startswith("协议")]
+            assert [each.code for each in told] == [code_]
+        begins, until = (f"{datetime.now(UTC) + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (-1, 1))
+        document = await announce_maintenance(bs, Maintenance(from_=begins, until=until, text="维护"), by="office:b")
+        for _ in range(2):
+            found = [each for each in await examine(th) if each.code == "partner-maintenance"]
+            assert [each.where for each in found] == [f"{BAISHAN}/{AGREEMENT}"], "once, whether or not its keys document is held here"
+            assert until in found[0].zh
+            await take_keys(th, document, by="office:a")
 
 
 def document(toml: bytes, signer: Signer) -> bytes:
