@@ -21,7 +21,7 @@ from gateway.core.exchange.agreements import Held
 from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.notes import SignedDocument
 from gateway.operations.apart import Apart, Errand, Troubles
-from gateway.operations.backing_off import pause
+from gateway.operations.backing_off import due, pause
 from gateway.operations.fetch_keys import with_newer_keys
 from gateway.operations.look_first import PartFiles, parts_worth_reading
 from gateway.operations.look_in_folders import folders, look_in_folder
@@ -51,7 +51,7 @@ async def collect_batches(
     for held, other in await agreed_lines(services):
         if fetched_from(held, other) and partner in (None, other):
             last = tried.get(held.agreement.id)
-            if not (paced and last is not None and services.clock() < last.next_attempt_at):
+            if not paced or last is None or due(last.next_attempt_at, services.clock()):
                 errands[held.agreement.id] = partial(_look_over, services, held, other, last.attempts if last is not None else None)
     return await (apart or Apart()).round(errands)
 
@@ -103,8 +103,7 @@ async def _note(services: Services, agreement: str, code: str | None, attempts: 
         if code is None:
             await fetch_tries.went_well(tx, agreement)
         else:
-            due = tx.now + pause(attempts)
-            await fetch_tries.failed(tx, agreement, attempts=attempts + 1, next_attempt_at=due, code=code)
+            await fetch_tries.failed(tx, agreement, attempts=attempts + 1, next_attempt_at=tx.now + pause(attempts), code=code)
 
 
 async def _collect(services: Services, held: Held, partner: str, line: PartnerAdapter) -> None:

@@ -14,7 +14,7 @@ from gateway.adapter_contract import AdapterError, LateReply, Part, RowResult, S
 from gateway.core.exchange.lines import Line
 from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.parts import Delivered, matched
-from gateway.operations.backing_off import pause
+from gateway.operations.backing_off import due, pause
 from gateway.operations.held_back import HELD, held_back
 from gateway.operations.lines import (
     LARGEST_REPLY,
@@ -55,7 +55,7 @@ async def deliver_rows(services: Services, line: Line, stream: str, carrier: Any
     for batch in await outbox.waiting_batches(reads, stream):
         if batch.code == AWAITS_PERSON:
             return delivered, AWAITS_PERSON
-        if not at_once and batch.next_attempt_at is not None and services.clock() < batch.next_attempt_at:
+        if not (at_once or due(batch.next_attempt_at, services.clock())):
             return delivered, batch.code or "WAITING"
         if await held_back(reads, services.signers.party, batch):
             return delivered, HELD

@@ -75,7 +75,7 @@ async def folders(services: Services) -> list[tuple[Held, str]]:
 def _due(services: Services, what: str, pause: timedelta) -> bool:
     """Whether it is time to look at something again, as far as this process remembers."""
     now, last = services.clock(), services.looked_at.get(what)
-    if last is not None and now - last < pause:
+    if last is not None and timedelta() <= now - last < pause:  # unless the clock went back since
         return False
     services.looked_at[what] = now
     return True

@@ -27,7 +27,7 @@ from gateway.core.errors import ExchangeError, SettingsError, StoreError
 from gateway.core.exchange import feedback
 from gateway.core.exchange.manifests import Manifest, read_manifest
 from gateway.core.exchange.wire import b64, digest_text
-from gateway.operations.backing_off import pause
+from gateway.operations.backing_off import due, pause
 from gateway.operations.believe_receipt import ask_for_receipts, contradicts, read_reply, take_feedback
 from gateway.operations.compare_heads import compare_heads
 from gateway.operations.found_ours import found_ours
@@ -141,7 +141,7 @@ async def deliver_due(
     unexplained = [
         batch
         for batch in await outbox.acknowledged_with(reads, stream.name, UNEXPLAINED)
-        if (at_once or batch.next_attempt_at is None or batch.next_attempt_at <= now) and _may_leave(stream, batch, now)
+        if (at_once or due(batch.next_attempt_at, now)) and _may_leave(stream, batch, now)
     ]
     out = await outbox.out_stream(reads, stream.name, stream.suite)
     news = await ledger.awaits_news(reads, stream.name)
@@ -177,7 +177,7 @@ async def deliver_due(
             if await lengthens(reads, batch):
                 behind.add(batch.epoch)  # the new epoch's first batch names the head that it replaces: that one has to be there before
                 continue
-            waits = batch.next_attempt_at is not None and services.clock() < batch.next_attempt_at
+            waits = not due(batch.next_attempt_at, services.clock())
             if waits and not at_once and batch.seq > hurried.get(batch.epoch, 0):
                 if (batch.epoch, batch.seq) in lies:
                     continue

@@ -21,7 +21,7 @@ from gateway.core.exchange import notes
 from gateway.core.exchange.agreements import Held, in_force
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import digest_text
-from gateway.operations.backing_off import pause
+from gateway.operations.backing_off import due, pause
 from gateway.operations.end_agreement import end_agreements
 from gateway.operations.four_eyes import actor, proof
 from gateway.operations.partners import LONGEST_CALL, line_name, line_to, one_of_two
@@ -100,8 +100,8 @@ async def letters_due(services: Services, *, at_once: bool = False) -> dict[str,
     for letter in await letters(services):
         row = held.get((letter.party, letter.what))
         if row is not None and row.digest == letter.digest:
-            due = row.next_attempt_at is None or moment(row.next_attempt_at) <= services.clock()
-            if row.told_at is not None or not (due or at_once):
+            again = moment(row.next_attempt_at) if row.next_attempt_at is not None else None
+            if row.told_at is not None or not (at_once or due(again, services.clock())):
                 continue
             letter = msgspec.structs.replace(letter, attempts=row.attempts)
         found.setdefault(letter.held.agreement.id, []).append(letter)
