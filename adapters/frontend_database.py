@@ -176,7 +176,7 @@ class FrontendDatabase:
                 chosen = sa.select(*columns).where(recid.in_(ids[at : at + 200]), status.is_not(None))
                 for row in (connection.execute(chosen)).all():
                     answer = _answered(self._settings(dataset).name, row)
-                    if (answer.recid, answer.rec_v) in wanted or answer.rec_v is None:
+                    if answer.status and ((answer.recid, answer.rec_v) in wanted or answer.rec_v is None):
                         found.append(answer)
         return found
 
@@ -190,14 +190,20 @@ class FrontendDatabase:
     async def feedback(self, after: str | None) -> AsyncIterator[LateReply]:
         """What was written back after a cursor, in the order of its time; what was committed late is looked for some minutes back."""
         cursor = open_cursor(after, self._config.tables)
+        failed: AdapterError | None = None
         for dataset, settings in sorted(self._config.tables.items()):
-            while True:
-                rows, mark = await self._database.run(self._next_answers, settings, cursor.get(dataset))
-                if not rows or mark is None:
-                    break
-                cursor[dataset] = mark
-                answers = tuple(_answered(settings.name, row) for row in rows)
-                yield LateReply(cursor=write_cursor(cursor), data=msgspec.json.encode(Answers(rows=answers)))
+            try:
+                while True:
+                    rows, mark = await self._database.run(self._next_answers, settings, cursor.get(dataset))
+                    if not rows or mark is None:
+                        break
+                    cursor[dataset] = mark
+                    answers = tuple(each for each in (_answered(settings.name, row) for row in rows) if each.status)
+                    yield LateReply(cursor=write_cursor(cursor), data=msgspec.json.encode(Answers(rows=answers)))
+            except AdapterError as error:
+                failed = _of_its_table(error, failed)
+        if failed is not None:
+            raise failed
 
     def _next_answers(self, connection: sa.Connection, settings: TableSettings, mark: Mark | None) -> tuple[list[Any], Mark | None]:
         names = self._config.names
@@ -208,12 +214,18 @@ class FrontendDatabase:
         walk = Walk(
             columns=columns,
             order=(table[names.answered], table[names.recid], *self._versions(table)),
-            where=(table[names.status].is_not(None), table[names.answered].is_not(None)),
+            where=(table[names.status].is_not(None), *self._placed(table, names.answered)),
             said=lambda row: row[2:6],
+            tidied=True,
             overlap=timedelta(seconds=self._config.overlap_s),
             page=min(self._config.page_rows, ANSWERS_A_REPLY),
         )
         return walk.next(connection, mark)
+
+    def _placed(self, table: FoundTable, time_column: str) -> list[sa.ColumnElement[bool]]:
+        """That a row has a place in the order: time, id and version."""
+        ordered = (table[time_column], table[self._config.names.recid], *self._versions(table))
+        return [column.is_not(None) for column in ordered]
 
     def _versions(self, table: FoundTable) -> tuple[Any, ...]:
         return (table[self._config.names.rec_v],) if self._config.profile == "exchange" else ()
@@ -224,16 +236,25 @@ class FrontendDatabase:
         """Pages of rows after a cursor, table by table in order of their datasets."""
         cursor = open_cursor(since, self._config.tables)
         last: Page | None = None
+        failed: AdapterError | None = None
         for dataset, settings in sorted(self._config.tables.items()):
-            while True:
-                rows, mark = await self._database.run(self._next_rows, settings, cursor.get(dataset))
-                if not rows or mark is None:
-                    break
-                cursor[dataset] = mark
-                if last is not None:
-                    yield msgspec.structs.replace(last, more=True)
-                last = self._page(dataset, settings, rows, write_cursor(cursor))
-        yield last or Page(records=(), cursor=write_cursor(cursor), more=False)
+            try:
+                while True:
+                    rows, mark = await self._database.run(self._next_rows, settings, cursor.get(dataset))
+                    if not rows or mark is None:
+                        break
+                    cursor[dataset] = mark
+                    if last is not None:
+                        yield msgspec.structs.replace(last, more=True)
+                    last = self._page(dataset, settings, rows, write_cursor(cursor))
+            except AdapterError as error:
+                failed = _of_its_table(error, failed)
+        if last is not None:  # whoever asks for more is told what is wrong
+            yield msgspec.structs.replace(last, more=failed is not None)
+        if failed is not None:
+            raise failed
+        if last is None:
+            yield Page(records=(), cursor=write_cursor(cursor), more=False)
 
     def _next_rows(self, connection: sa.Connection, settings: TableSettings, mark: Mark | None) -> tuple[list[Any], Mark | None]:
         table = self._database.table(connection, settings.name)
@@ -244,7 +265,7 @@ class FrontendDatabase:
         walk = Walk(
             columns=columns,
             order=(table[names.sjc], table[names.recid], *self._versions(table)),
-            where=(table[names.sjc].is_not(None),),
+            where=self._placed(table, names.sjc),
             said=lambda row: tuple(row[3:]),
             overlap=timedelta(seconds=self._config.overlap_s),
             page=self._config.page_rows,
@@ -306,8 +327,12 @@ class FrontendDatabase:
     def _counts(self, connection: sa.Connection, day: date) -> list[Counts]:
         found: list[Counts] = []
         for dataset, settings in sorted(self._config.tables.items()):
-            table = self._database.table(connection, settings.name)
-            rows, digest = self._tally(connection, table, day)
+            try:
+                table = self._database.table(connection, settings.name)
+                rows, digest = self._tally(connection, table, day)
+            except AdapterError as error:
+                _of_its_table(error, None)  # nothing to count there: `check` and every delivery say why
+                continue
             found.append(Counts(dataset=dataset, day=day, rows=rows, digest=digest, side="sent"))
         name = self._config.reconciliation
         theirs = self._database.find(connection, name) if name is not None else None
@@ -359,17 +384,19 @@ class FrontendDatabase:
             yield Diagnostic(what="对账", ok=False, message=f"没有对账表 {name}", remedy="请对方建表，或把 reconciliation 留空")
 
     def _timeless(self, connection: sa.Connection, settings: TableSettings, found: FoundTable) -> Iterator[Diagnostic]:
-        """Rows and answers without a time stand in no order, so nobody reads them: a person is told how many there are."""
+        """Rows and answers without a time, id or version stand in no order, so nobody reads them: a person is told how many there are."""
         names = self._config.names
         kinds: list[tuple[str, str, tuple[sa.ColumnElement[bool], ...]]] = [("行", names.sjc, ())]
         if names.status in found and names.answered in found:
             kinds.append(("反馈", names.answered, (found[names.status].is_not(None),)))
+        beside = (names.recid, names.rec_v) if self._config.profile == "exchange" else (names.recid,)
         for what, time_column, where in kinds:
-            missing = sa.select(sa.func.count()).select_from(found.table).where(found[time_column].is_(None), *where)
-            number = connection.execute(missing).scalar_one()
-            if number:
-                said = f"表 {settings.name} 有 {number} 条{what}没有 {time_column}，不会被读取"
-                yield Diagnostic(what="时间列", ok=False, message=said, remedy=f"请对方补填 {time_column}")
+            for column in (time_column, *(beside if what == "行" else ())):
+                missing = sa.select(sa.func.count()).select_from(found.table).where(found[column].is_(None), *where)
+                number = connection.execute(missing).scalar_one()
+                if number:
+                    said = f"表 {settings.name} 有 {number} 条{what}没有 {column}，不会被读取"
+                    yield Diagnostic(what="时间列", ok=False, message=said, remedy=f"请对方补填 {column}")
 
     async def close(self) -> None:
         """Let go of the database; twice is harmless."""
@@ -410,6 +437,16 @@ def _answered(table: str, row: Any) -> AnsweredRow:
         partner_id=_word(partner_id),
         at=as_instant(at),
     )
+
+
+def _of_its_table(error: AdapterError, before: AdapterError | None) -> AdapterError:
+    """The first fault of several tables: what is wrong with one stops no other.
+
+    Raises AdapterError when it is no table's own.
+    """
+    if error.transient or not (error.code.startswith("SCHEMA_") or error.code == "CURSOR_UNKNOWN"):
+        raise error
+    return before or error
 
 
 def _word(value: object) -> str | None:

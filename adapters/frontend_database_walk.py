@@ -2,7 +2,7 @@
 
 Rules: the order is (time, id, version), and a cursor names the row last given. Rows of the minutes before it are remembered by short
 digests, or, where they are many, by one digest of all: then, when anything has come among them, all of them are given again, and the core
-drops what it knows. A cursor beyond the last row is nobody's. This file must not know what a row says.
+drops what it knows. A cursor beyond the last row is nobody's, but of a table that is tidied up. This file must not know what a row says.
 """
 
 import json
@@ -80,6 +80,8 @@ class Walk(Struct, frozen=True, kw_only=True):
     """What of a row makes it another one when it changes."""
     overlap: timedelta
     page: int
+    tidied: bool = False
+    """Whoever writes the rows takes away what was read, also the last of it: a cursor beyond the last row is nobody else's."""
 
     def pages(self, connection: Any, mark: Mark | None) -> Iterator[tuple[Sequence[Any], Mark]]:
         """All pages after a mark."""
@@ -101,7 +103,7 @@ class Walk(Struct, frozen=True, kw_only=True):
             return [self._own(each) for each in rows], self._mark(connection, rows[-1]) if rows else None
         position = self._bound(mark)
         newest = connection.execute(sa.select(sa.func.max(self.order[0])).where(*self.where)).scalar()
-        if newest is not None and not self._there(connection, position):
+        if newest is not None and not self.tidied and not self._there(connection, position):
             raise AdapterError("CURSOR_UNKNOWN", "游标在对方最后一行之后", transient=False)
         window = self._window(connection, position)
         digests = [self._digest(each) for each in window]

@@ -18,6 +18,7 @@ from gateway.adapter_loading import GROUP
 from gateway.cli import cli
 from gateway.operations.set_up import shipped_policies
 from gateway.settings import AuthoritySetting, PartnerSetting, Settings
+from gateway.web.edge import FREE
 from gateway.web.problems import KINDS
 from tests import import_law
 from tests.commands import chengxin
@@ -142,6 +143,12 @@ def test_links_of_the_documents_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("gateway/decisions/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_where_a_house_is_asked_whether_it_lives() -> None:
+    """The paths that a guide names for probes are those that cost nothing; another one would be 404, and a sound house restarted."""
+    guide = (ROOT / "gateway" / "RUNNING.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(/[a-z]+z)`", guide)) == FREE
 
 
 def test_the_rooms_of_the_map_are_there() -> None:

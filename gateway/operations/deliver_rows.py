@@ -156,7 +156,12 @@ async def take_feedback(services: Services, line: Line, carrier: Any) -> int:
         return 0
     answered = 0
     state = await lines.state_of(services.store.reads, line.id)
-    found = await guarded(_late(carrier, state.feedback_cursor), LONGEST_CALL)
+    found: list[LateReply] = []
+    failed: AdapterError | None = None
+    try:
+        await guarded(_late(carrier, state.feedback_cursor, found), LONGEST_CALL)
+    except AdapterError as error:
+        failed = error  # what came before it is taken all the same
     for late in found:
         results = await thought(_read, carrier, as_bytes(late.data, LARGEST_REPLY))
         async with services.store.transaction() as tx:
@@ -169,6 +174,8 @@ async def take_feedback(services: Services, line: Line, carrier: Any) -> int:
             await audit.write(tx, "gateway", "line.feedback", f"line/{line.id}", counted)
         state = await lines.state_of(services.store.reads, line.id)
         answered += count
+    if failed is not None:
+        raise failed
     return answered
 
 
@@ -177,15 +184,13 @@ def _read(carrier: Any, reply: bytes) -> tuple[RowResult, ...]:
     return as_results(carrier.read_reply(reply))
 
 
-async def _late(carrier: Any, after: str | None) -> list[LateReply]:
-    found: list[LateReply] = []
+async def _late(carrier: Any, after: str | None, found: list[LateReply]) -> None:
     async for late in carrier.feedback(after):
         if not is_sound(late, LateReply) or len(late.cursor) > LONGEST_CURSOR:
             raise AdapterError("ADAPTER_FAILED", "适配器给出的不是反馈", transient=False)
         found.append(late)
         if len(found) == LATE_REPLIES_A_ROUND:
             break
-    return found
 
 
 async def _take(tx: Transaction, line: Line, late: LateReply, results: Sequence[RowResult]) -> tuple[int, int, int]:

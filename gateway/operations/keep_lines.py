@@ -76,14 +76,24 @@ async def _keep(services: Services, line: Line, *, deliver: bool, at_once: bool)
     done: dict[str, LineRun] = {}
     try:
         async with carrier_of(services, line) as carrier:
+            refused: AdapterError | None = None
             for stream, terms in line.streams() if line.terms.direction == "out" else ():
-                await _out(services, line, stream, terms, carrier, done, deliver=deliver, at_once=at_once)
+                try:
+                    await _out(services, line, stream, terms, carrier, done, deliver=deliver, at_once=at_once)
+                except AdapterError as error:
+                    if error.code == ADAPTER_FAILED:
+                        raise
+                    refused = refused or error  # what is wrong with one table or service keeps no other stream's withdrawals back
+                    done[stream] = await _refused(services, line, stream, done.get(stream), error.code)
             if line.terms.direction == "in":
                 done |= {run.stream: run for run in await _in(services, line, carrier)}
             if deliver:
                 await take_feedback(services, line, carrier)
                 await compare_counts(services, line, carrier)
             await _purge(services, line)
+            if refused is not None:
+                await failed(services, line, refused)
+                return list(done.values())
         if closed:
             return [msgspec.structs.replace(run, code=run.code or state.code, state="waiting") for run in done.values()]
         if deliver and not any(run.code for run in done.values()):
@@ -95,11 +105,16 @@ async def _keep(services: Services, line: Line, *, deliver: bool, at_once: bool)
         # the last of these: what a guest gave was not what its type says, and the other lines' round goes on
         code = await failed(services, line, error if isinstance(error, AdapterError) else _permanent(error))
         for stream, _ in line.streams():
-            now = await _told(services, line, stream, code=code)
-            before = done.setdefault(stream, now)
-            if before.code is None:  # what went well until then stays told
-                done[stream] = msgspec.structs.replace(before, code=now.code, state=now.state, waiting=now.waiting)
+            before = done.get(stream)
+            if before is None or before.code is None:
+                done[stream] = await _refused(services, line, stream, before, code)
     return list(done.values())
+
+
+async def _refused(services: Services, line: Line, stream: str, before: LineRun | None, code: str) -> LineRun:
+    """How a stream stands after a failure; what went well until then stays told."""
+    now = await _told(services, line, stream, code=code)
+    return now if before is None else msgspec.structs.replace(before, code=now.code, state=now.state, waiting=now.waiting)
 
 
 def _permanent(error: Exception) -> AdapterError:

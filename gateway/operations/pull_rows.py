@@ -33,6 +33,8 @@ from gateway.store.store import Transaction
 
 PAGES_A_ROUND: Final = 50
 MOST_ROWS: Final = 10_000
+NOTHING_HELD: Final = ""
+"""In place of a record: the source took back what it never told, so an older word of it that was committed late says nothing."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -172,7 +174,7 @@ async def _take(services: Services, line: Line, page: Page, cursor: str | None, 
         known = await lines.source_records(tx, line.id, [each.key for each in judged if each.key is not None])
         ids = [RecordId(record_id) for record_id, _ in known.values()]
         there = {record.record_id for record in await records.load(tx, ids=ids, fields=frozenset())} if ids else set()
-        erased = frozenset(key for key, (record_id, _) in known.items() if record_id not in there)
+        erased = frozenset(key for key, (record_id, _) in known.items() if record_id != NOTHING_HELD and record_id not in there)
         for run in _runs(judged):
             results += await _store(services, tx, line, run, known, erased, done)
         await lines.put_state(tx, line.id, pull_cursor=page.cursor)
@@ -285,8 +287,8 @@ async def _store(
             results.append(_told(each, "rejected", "SEQ_ERASED"))
         else:
             fresh.append(each)
-            if each.key is not None and each.key in known:
-                known[each.key] = (known[each.key][0], each.source.version)
+            if each.key is not None:  # an older version further down the page is none
+                known[each.key] = (known[each.key][0] if each.key in known else NOTHING_HELD, each.source.version)
     if fresh:
         dataset: Dataset = services.policies.current().catalogue.datasets[DatasetId(first.source.dataset)]
         admitted = [each.admitted for each in fresh if each.admitted is not None]
@@ -312,11 +314,14 @@ def _told(each: _Judged, result: Any, code: str | None = None, field: str | None
 async def _withdraw(tx: Transaction, line: Line, each: _Judged, known: dict[str, tuple[str, int | None]]) -> RowResult:
     """What the source takes back: the record that this line brought, unless an authority has put its own word in its place."""
     found = known.get(each.key or "")
-    if found is None:
-        return _told(each, "withdrawn", "SEQ_STATE")  # nothing is held of it
-    record_id, version = found
+    record_id, version = found or (NOTHING_HELD, None)
     if version is not None and each.source.version is not None and each.source.version <= version:
         return _told(each, "unchanged", "DUP_SAME")
+    if record_id == NOTHING_HELD:
+        if each.key is not None and each.source.version is not None:
+            known[each.key] = (record_id, each.source.version)
+            await lines.put_sources(tx, line.id, [(each.key, record_id, each.source.version)])
+        return _told(each, "withdrawn", "SEQ_STATE")
     (record,) = await records.load(tx, ids=[RecordId(record_id)], fields=frozenset()) or (None,)
     if record is None or record.state == "erased":
         return _told(each, "withdrawn", "SEQ_STATE")

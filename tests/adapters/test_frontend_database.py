@@ -343,6 +343,77 @@ async def test_a_connection_that_is_cut(two: Two) -> None:
     assert [each["RECID"] for each in two.province.rows()] == ["a", "b", "c"]
 
 
+async def test_answers_that_were_read_may_be_taken_away(two: Two) -> None:
+    """Whoever tidies its table takes the newest answer away too; what is said later is read all the same, and a blank status is none."""
+    await two.deliver(1, *(row(rid) for rid in "abc"))
+    noon = datetime(2026, 6, 1, 4, tzinfo=UTC)
+    two.province.write_back([("a", 1, "00", None)], at=noon)
+    two.province.write_back([("b", 1, "00", None)], at=noon + timedelta(hours=1))
+    first, cursor = await two.answers()
+    assert first == [("a", "accepted"), ("b", "accepted")]
+    two.province.lose("b")
+    assert await two.answers(cursor) == ([], cursor)
+    two.province.write_back([("c", 1, "  ", None)], at=noon + timedelta(hours=2))
+    nothing, cursor = await two.answers(cursor)
+    assert nothing == []
+    two.province.write_back([("c", 1, "10", "E1")], at=noon + timedelta(hours=2))
+    assert (await two.answers(cursor))[0] == [("c", "rejected")]
+
+
+async def test_a_half_written_row_stops_no_other(two: Two) -> None:
+    """A row without a version, an id or a time has no place in the order: the others are read, and a person is told."""
+    columns = '"RECID" varchar(64), "REC_V" integer, "OP" varchar(8), "CF_WSH" varchar(128), "DFBM" varchar(6), "SJC" timestamp'
+    two.province.run(lambda connection: connection.exec_driver_sql(f'CREATE TABLE "OPEN" ({columns})'))
+
+    def written(*rows: str) -> None:
+        for each in rows:
+            sql = f'INSERT INTO "OPEN" VALUES ({each})'
+            two.province.run(lambda connection, sql=sql: connection.exec_driver_sql(sql))
+
+    more: dict[str, Any] = {"tables": {"penalties": TableSettings(name="OPEN", fields=("CF_WSH",))}, "page_rows": 2}
+    written(
+        "'a', 1, 'upsert', 'x', '220500', '2026-06-01 10:00:00.000000'",
+        "'b', NULL, 'upsert', 'x', '220500', '2026-06-01 10:01:00.000000'",
+    )
+    found, cursor = await two.pulled(**more)
+    assert found == [("a", 1)]
+    written(
+        "NULL, 1, 'upsert', 'x', '220500', '2026-06-01 10:02:00.000000'",
+        "'c', 1, 'upsert', 'x', '220500', NULL",
+        "'d', 1, 'upsert', 'x', '220500', '2026-06-01 10:03:00.000000'",
+    )
+    assert (await two.pulled(cursor, **more))[0] == [("d", 1)]
+    told = [each.message for each in await two.adapter(**more).check() if each.what == "时间列"]
+    assert told == []  # columns are missing, which is said instead
+    more_columns = ("SYFW", "BATCH_NO", "ROW_DIGEST", "FK_ZT", "FK_SJ")
+    for column in more_columns:
+        kind = "timestamp" if column == "FK_SJ" else "varchar(160)"
+        sql = f'ALTER TABLE "OPEN" ADD COLUMN "{column}" {kind}'
+        two.province.run(lambda connection, sql=sql: connection.exec_driver_sql(sql))
+    told = [each.message for each in await two.adapter(**more).check() if each.what == "时间列"]
+    assert told == [f"表 OPEN 有 1 条行没有 {column}，不会被读取" for column in ("SJC", "RECID", "REC_V")]
+
+
+async def test_what_one_table_lacks_stops_no_other(two: Two) -> None:
+    """Rows, answers and counts of the other tables come, and the fault is told after them."""
+    await two.deliver(1, row("a"), row("b"))
+    two.province.write_back([("a", 1, "00", None)])
+    tables = {"licences": msgspec.structs.replace(TABLE, name="NO_SUCH"), "penalties": TABLE}
+    adapter = two.adapter(tables=tables)
+    ids: list[str | None] = []
+    with pytest.raises(AdapterError) as lacks:
+        async for page in adapter.pull(None):
+            ids += [record.record_id for record in page.records]
+            assert page.more
+    assert (lacks.value.code, ids) == ("SCHEMA_TABLE", ["a", "b"])
+    answered: list[str | None] = []
+    with pytest.raises(AdapterError) as lacks:
+        async for late in adapter.feedback(None):
+            answered += [result.record_id for result in adapter.read_reply(late.data)]
+    assert (lacks.value.code, answered) == ("SCHEMA_TABLE", ["a"])
+    assert {each.dataset for each in await adapter.counts(DAY)} == {"penalties"}
+
+
 async def test_a_legacy_table_takes_only_what_stays(two: Two) -> None:
     """The plain profile has no versions: it loses withdrawals, refuses whatever is no first word, and is read without versions."""
     columns = '"RECID" varchar(64) PRIMARY KEY, "CF_WSH" varchar(128), "DFBM" varchar(6), "SJC" timestamp, "SYFW" varchar(16)'

@@ -95,6 +95,8 @@ def adapter_of(desk: Desk) -> type[Any]:
             if desk.mood == "lost":
                 self._take(sealed)
                 raise AdapterError("UNAVAILABLE", "回执丢失", transient=True, outcome_unknown=True)
+            if desk.mood.startswith("no table for ") and desk.mood[13:] in sealed.batch:
+                raise AdapterError("SCHEMA_TABLE", "没有表", transient=False)
             if desk.mood == "hangs":
                 await asyncio.sleep(3600)
             replies = self._take(sealed)

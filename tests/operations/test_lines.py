@@ -374,6 +374,22 @@ async def test_nothing_a_guest_does_lasts_or_escapes() -> None:
             as_results(given)
 
 
+async def test_what_one_stream_lacks_keeps_no_other_back(office: Office) -> None:
+    """Where the partner has no table for one dataset, rows and withdrawals of the others go out all the same; the line fails by name."""
+    both = line_file().decode() + '[[datasets]]\ndataset = "tax-violations"\nregions = ["220500"]\nfields = ["ZTMC"]\n'
+    await office.approve(both.encode())
+    office.desk.mood = f"no table for {PENALTIES}"
+    office.desk.capabilities |= {"feedback"}
+    office.desk.late = [LateReply(cursor="1", data=b"[]")]
+    first, second = sorted(await keep_lines(office.services), key=lambda run: run.stream)
+    assert (first.stream, first.code, first.waiting) == (STREAM, "SCHEMA_TABLE", 1)
+    assert (second.stream, second.delivered, second.code) == ("province.tax-violations", 1, None)
+    assert [rid for rid, _ in office.desk.rows] == [office.made["列名"]]
+    assert len(await lines.replies(office.services.store.reads, "province")) == 2  # its own, and what came later
+    state = await lines.state_of(office.services.store.reads, "province")
+    assert (state.code, state.closed_until is not None) == ("SCHEMA_TABLE", True)
+
+
 async def test_a_line_that_is_down_is_tried_again_later(office: Office) -> None:
     """A passing failure waits for its time, or for a person; the same bytes go."""
     office.desk.mood = "down"

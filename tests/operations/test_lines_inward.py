@@ -180,6 +180,25 @@ async def test_versions_and_withdrawals_of_the_source(any_town: Town) -> None:
     assert await lines.replies(any_town.services.store.reads, "province-down") == []
 
 
+async def test_an_older_word_says_nothing_after_a_later_one(any_town: Town) -> None:
+    """Whatever their order in a page: the later version stands, and what was taken back before it was ever told stays away."""
+    any_town.put("a", 2, CF_NR_FK="2.000000")
+    any_town.put("a", 1, minute=1, CF_NR_FK="1.000000")
+    any_town.put("b", 2, "withdraw")
+    any_town.put("b", 1, minute=1)
+    any_town.put("c", 2, "withdraw")
+    run = await any_town.pull()
+    assert (run.rows, run.not_sent) == (3, {})
+    any_town.put("c", 1, minute=2)  # committed late
+    assert (await any_town.pull()).rows == 0
+    assert str((await any_town.record("a")).raw.open()["fine_amount"]).startswith("2")
+    told = {(row["RECID"], row["REC_V"]): row["FK_CODE"] for row in any_town.province.rows()}
+    assert {key: told[key] for key in (("a", 1), ("b", 1), ("c", 1))} == dict.fromkeys((("a", 1), ("b", 1), ("c", 1)), "DUP_SAME")
+    any_town.put("b", 3, minute=3)
+    assert (await any_town.pull()).rows == 1
+    assert (await any_town.record("b")).state == "in_force"
+
+
 async def test_an_erasure_here_reaches_what_was_kept(any_town: Town) -> None:
     """The pages that came before it go, notes stay, and the source cannot bring the record again under its id."""
     any_town.put("a")
