@@ -7,9 +7,10 @@ room must not say how a subject looks.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.publication.forms import forms_of
@@ -144,13 +145,13 @@ async def _household(scene: Scene, norm: str) -> Hit | None:
     return Hit(subject_id=shown[0], matched_on="name", shown="", order=(0, 0, 0, shown[0]))
 
 
-async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
+async def _by_name(scene: Scene, query: NameQuery, enough: int | None, *, written: bool = True) -> Found:
     """The household called so, if a plan lets it be found; else what a name finds: on the first way that finds something, else typed wrong.
 
-    No more of it than is enough, if that is certain.
+    No more of it than is enough, if that is certain. Not `written`, the text is one that was meant, and no household's whole name.
     """
     store = scene.services.store
-    households = may_look_up(scene, "name", "individual_business")
+    households = written and may_look_up(scene, "name", "individual_business")
     bearer = stored_value(store.vault, "name", query.text, "individual_business") if households else ""
     most = MAX_CANDIDATES + 1 if enough is None else enough + SPARE
     hits: list[Hit] = []
@@ -180,7 +181,7 @@ async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
             first = certain(hits, way.edges)
             if len(first) > enough:
                 return Found(query=query, hits=first, truncated=truncated, whole=False)
-            return await _by_name(scene, query, None)
+            return await _by_name(scene, query, None, written=written)
         if hits:
             break
     if not hits and (near := query.near):
@@ -190,7 +191,28 @@ async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
         more = await search.candidates(store.reads, store.dialect, query.loose, every=False, limit=MAX_CANDIDATES)
         fits += await _fits(query, _new(seen, more))
         hits = ranked(query, fits)
+    if not hits and query.regions:
+        return await _by_region(scene, query, enough)
     return Found(query=query, hits=hits[:MAX_CANDIDATES], truncated=truncated or len(hits) > MAX_CANDIDATES)
+
+
+async def _by_region(scene: Scene, query: NameQuery, enough: int | None) -> Found:
+    """What the region finds that was written in pinyin, as if it had been written in characters; of several all that they find."""
+    found = [each for region in query.regions if (each := await _by_name(scene, read_query(region), enough, written=False)).hits]
+    if len(found) > 1 and enough is not None:
+        return await _by_region(scene, query, None)
+    best: dict[str, Hit] = {}
+    for hit in sorted((hit for each in found for hit in each.hits), key=_ORDER):
+        best.setdefault(hit.subject_id, structs.replace(hit, matched_on="pinyin" if hit.matched_on == "name" else hit.matched_on))
+    return Found(
+        query=structs.replace(query, needed=query.regions),  # what of a name is highlighted
+        hits=list(best.values())[:MAX_CANDIDATES],
+        truncated=any(each.truncated for each in found) or len(best) > MAX_CANDIDATES,
+        whole=all(each.whole for each in found),
+    )
+
+
+_ORDER = attrgetter("order")
 
 
 async def _fits(query: NameQuery, rows: Sequence[Row]) -> list[Fit]:

@@ -72,3 +72,25 @@ def test_nothing_found_offers_names_of_organisations(one_server: Server) -> None
     assert page["notice"]["code"] == "no-results"
     for offered in page["notice"]["suggestions"]:
         assert one_server.client.get("/v1/subjects", params={"q": offered}).json()["items"][0]["name"] == offered
+
+
+def test_a_region_in_pinyin_finds_who_bears_its_name(server: Server) -> None:
+    """As in characters, page by page, in either case and with blanks; a household of that name is not reached so."""
+    written = server.get("/v1/subjects.json?q=通化&limit=100").json()["items"]
+    assert written
+    for spoken in ("tonghua", "Tong Hua", "ＴＯＮＧＨＵＡ"):
+        told = server.client.get("/v1/subjects", params={"q": spoken, "limit": "100"}).json()
+        assert [each["id"] for each in told["items"]] == [each["id"] for each in written]
+        assert {each["matched_on"] for each in told["items"]} <= {"pinyin", "former_name"}
+        assert [each["highlight"] for each in told["items"]] == [each["highlight"] for each in written]
+    page, walked = server.get("/v1/subjects?q=tonghua&limit=7").json(), []
+    while True:
+        walked += [each["id"] for each in page["items"]]
+        if page["next"] is None:
+            break
+        page = server.get(page["next"]).json()
+    assert walked[:100] == [each["id"] for each in written]
+    assert len(set(walked)) == len(walked)
+    offers = server.get("/v1/suggest?kind=subject&q=tonghua").json()["items"]
+    assert [each["id"] for each in offers] == walked[: len(offers)]
+    assert offers

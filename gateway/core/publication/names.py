@@ -347,14 +347,18 @@ def typed(letters: str) -> str:
 
 
 @cache
-def _said_around() -> tuple[frozenset[str], tuple[str, ...]]:
-    """How regions are spoken, and forms, the longest first."""
+def _said_around() -> tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]:
+    """The regions that are spoken so, and how forms are spoken, the longest first."""
 
     def said(name: str) -> list[str]:
         spoken = [_read(character) for character in name if is_single(character)]
         return ["".join(way) for way in islice(product(*spoken), _MAX_READINGS)]
 
-    regions_said = frozenset(way for name in _regions()[0] for way in said(name) if way.isascii())
+    regions_said: dict[str, tuple[str, ...]] = {}
+    for name in sorted(_regions()[0]):
+        for way in dict.fromkeys(said(name)):
+            if way.isascii():
+                regions_said[way] = (*regions_said.get(way, ()), name)
     return regions_said, tuple(sorted((way for form in FORMS for way in said(form)), key=len, reverse=True))
 
 
@@ -380,6 +384,20 @@ def said_cores(letters: str) -> list[str]:
             rest = rest[: -len(form)]
         found.append(rest)
     return [rest for rest in dict.fromkeys(found) if rest != letters][:_MOST_SAID]
+
+
+_MOST_REGIONS, _NESTED = 4, 3
+"""Regions that one text may mean (蠡县, 澧县, 理县 and 礼县 are spoken alike); and how many follow one another: province, city, county."""
+
+
+def said_regions(letters: str, nested: int = _NESTED) -> tuple[str, ...]:
+    """What a text means that is the pinyin of a region and no more, or of regions one after another; nothing for any other."""
+    regions_said, _ = _said_around()
+    if letters in regions_said or nested == 1:
+        return regions_said.get(letters, ())
+    cuts = [size for size in range(min(_LONGEST_SAID, len(letters) - 4), 3, -1) if letters[:size] in regions_said]
+    ways = (first + rest for size in cuts for rest in said_regions(letters[size:], nested - 1) for first in regions_said[letters[:size]])
+    return tuple(islice(dict.fromkeys(ways), _MOST_REGIONS))
 
 
 def sounding(core: str) -> list[str]:

@@ -34,6 +34,7 @@ from gateway.core.publication.names import (
     normalise,
     pairs,
     said_cores,
+    said_regions,
     sounding,
     split,
     starts,
@@ -88,6 +89,11 @@ class NameQuery(Struct, frozen=True, kw_only=True, dict=True):
     def besides(self) -> "Judge":
         """How names fit in which the text does not stand: nearly always it stands in every name that the index gives."""
         return _judge_besides(self)
+
+    @cached_property
+    def regions(self) -> tuple[str, ...]:
+        """What Latin letters mean that are the pinyin of a region and no more: looked for where nobody is called so."""
+        return said_regions(self.text) if self.route == "spoken" else ()
 
     @property
     def near(self) -> tuple[tuple[str, ...], ...]:

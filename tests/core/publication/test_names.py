@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.publication import names
-from gateway.core.publication.names import index_tokens, normalise, pairs, readings, split, variants, without_note
+from gateway.core.publication.names import index_tokens, normalise, pairs, readings, said_regions, split, variants, without_note
 from gateway.core.publication.rendering import name_of
 from gateway.core.publication.searching import (
     ALL_PAIRS,
@@ -349,6 +349,23 @@ def test_who_is_spoken_so_to_the_end_comes_first() -> None:
     """Of a brand typed to its end those who begin so follow; a region alone is no brand's beginning."""
     assert found("shili", "示例泰药业", "示例医疗器械") == ["示例医疗器械", "示例泰药业"]
     assert found("tonghuashi", *NAMES) == []
+
+
+@pytest.mark.parametrize(
+    ("letters", "meant"),
+    [
+        ("tonghua", ("通化",)),
+        ("tonghuashi", ("通化市",)),
+        ("jilinshengtonghuashi", ("吉林省通化市",)),
+        ("lixian", ("澧县", "理县", "礼县", "蠡县")),
+        ("tong", ()),
+        ("tonghuashili", ()),
+        ("jilin" * 25, ()),
+    ],
+)
+def test_a_region_alone_is_read_out_of_its_pinyin(letters: str, meant: tuple[str, ...]) -> None:
+    """All that are spoken so, and one within another; no text that says more."""
+    assert said_regions(letters) == read_query(letters).regions == meant
 
 
 def test_a_hit_says_whether_it_was_spelled_or_spoken() -> None:
