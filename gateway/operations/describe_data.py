@@ -271,6 +271,7 @@ def _field_document(scene: Scene, held: Dataset, field: Field) -> dict[str, Any]
     return {
         "name": field.name, "name_zh": field.label, "name_en": field.label_en, "type": field.type, "format": _SPELLED.get(field.type),
         "unit": field.unit, "required": field.required, "enum": dict(field.values) or None,
+        "enum_en": dict(field.values_en) or None,
         "standard_element": field.standard_element, "source_name": field.wire, "example": example_of(field),
         "sensitivity": _SENSITIVITY[field.classes[kind]], "treatments": {tier: treatments.get(kind, "clear")},
         "treatments_by_kind": treatments,

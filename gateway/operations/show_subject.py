@@ -5,7 +5,7 @@ are those of the dictionaries; a field without a word keeps its name.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct, structs
 
@@ -41,10 +41,16 @@ class SubjectShown(Struct, frozen=True, kw_only=True):
     """Under what the page stands, and who may keep it; without a body."""
 
 
+_UNITS: Final[Mapping[str, str]] = {"万元": "10,000 yuan", "元": "yuan"}
+"""Units of amounts in English; another one stands as the dictionary has it."""
+
+
 def _label(field: Field, *, english: bool) -> str:
     """The name of a field, with its unit."""
     label = (field.label_en or field.label) if english else field.label
-    return label if field.unit is None or field.unit in label else f"{label} ({field.unit})" if english else f"{label}（{field.unit}）"
+    if field.unit is None or field.unit in label:
+        return label
+    return f"{label} ({_UNITS.get(field.unit, field.unit)})" if english else f"{label}（{field.unit}）"
 
 
 async def show_subject(services: Services, subject: str, caller: Caller, ask: Ask) -> SubjectShown:
@@ -65,7 +71,7 @@ async def show_subject(services: Services, subject: str, caller: Caller, ask: As
         titles={each.id: (each.label_en or each.label) if english else each.label for each in known},
         words={
             each.id: {
-                name: FieldWords(_label(field, english=english), field.values)
+                name: FieldWords(_label(field, english=english), field.words(english=english))
                 for name, field in each.fields.items()
                 if name in scene.forms.plan_sets[each.id].shown
             }

@@ -337,9 +337,8 @@ def _words(scene: Scene, chosen: Sequence[str], name: str) -> Mapping[str, str]:
     """Words for the values of a facet that are no codes of the API's own: authorities, datasets, and enumerations of the one dataset."""
     if name in ("source", "authority_code"):
         return {each.uscc: each.name for each in scene.services.settings.authorities}
-    datasets = scene.policies.catalogue.datasets
+    datasets, english = scene.policies.catalogue.datasets, scene.language == "en"
     if name == "dataset":
-        english = scene.language == "en"
         return {each.id: (each.label_en or each.label) if english else each.label for each in datasets.values()}
     fields = datasets[DatasetId(chosen[0])].fields if len(chosen) == 1 else {}
-    return fields[name].values if name in fields else {}
+    return fields[name].words(english=english) if name in fields else {}

@@ -196,6 +196,29 @@ def test_what_is_not_shown_whole_is_named_with_its_reason(server: Server) -> Non
     assert "Facts: the text waits for review" in words(english)
 
 
+def test_codes_stand_in_words_of_the_language(server: Server) -> None:
+    """Each enumeration of a record is told in Chinese or in English, as the dictionary names its values; so are facets."""
+    penalties = server.get("/v1/records?kind=penalty&limit=100").json()["items"]
+    record = next(each for each in penalties if each["fields"].get("fine_amount") and each["fields"].get("theme"))
+    fields = {each["name"]: each for each in server.get(f"/v1/datasets/{record['dataset']}/dictionary").json()["fields"]}
+    url = f"/subjects/{record['subject']['uscc']}"
+    chinese, english = words(checked(server.get(url))), words(checked(server.get(url, accept_language="en")))
+    told = 0
+    for name, value in record["fields"].items():
+        for code in value.split(";") if name in fields and fields[name]["enum"] and value else ():
+            assert fields[name]["enum"][code] in chinese
+            assert fields[name]["enum_en"][code] in english
+            assert f"{fields[name]['name_en']}{fields[name]['enum'][code]}" not in english
+            told += 1
+    assert told > 1
+    assert "罚款金额（万元）" in chinese
+    assert "Fine (10,000 yuan)" in english
+    facet = f"/v1/records?dataset={record['dataset']}&limit=1&facet=penalty_type"
+    for language, key in (("zh-CN", "enum"), ("en", "enum_en")):
+        values = server.get(facet, accept_language=language).json()["facets"]["penalty_type"]["values"]
+        assert [each["label"] for each in values] == [fields["penalty_type"][key][each["value"]] for each in values]
+
+
 def test_a_household_is_shown_as_the_api_shows_it(server: Server, city: City) -> None:
     """By its id, with its code masked; a natural person has no page."""
     token = city.token()

@@ -133,6 +133,7 @@ _TABLES: Final = {
             removed="narrows",
             members={
                 "label_en": _NEUTRAL,
+                "values_en": _NEUTRAL,
                 "query": _NEUTRAL,
                 "length": at_most,
                 "required": scale(True, False),

@@ -209,6 +209,7 @@ class _FieldText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     text: bool = False
     review: bool = False
     values: dict[str, str] = {}
+    values_en: dict[str, str] = {}
     aliases: dict[str, str] = {}
     multiple: bool = False
     detail: str | None = None
@@ -428,6 +429,8 @@ def _read_field(file: PolicyFile, name: str, value: object, *, persons: bool) ->
         raise refuse("`detail` needs a value `other`")
     for code in text.values:
         file.convert(code, FieldName, *path, field=name)
+    if text.values_en and text.values_en.keys() != text.values.keys():
+        raise refuse("`values_en` has a label for each value of the enum, and no other")
     for alias, target in text.aliases.items():
         if text.values and target not in text.values:
             raise refuse(f"alias `{alias}` means no value of the enum")
@@ -438,7 +441,8 @@ def _read_field(file: PolicyFile, name: str, value: object, *, persons: bool) ->
     return Field(
         name=name, label=text.label, label_en=text.label_en, type=text.type, wire=text.wire, length=text.length, required=text.required,
         unit=text.unit, classes=MappingProxyType(classes), query=frozenset(text.query), text=text.text, review=text.review,
-        values=MappingProxyType(text.values), aliases=MappingProxyType(text.aliases), multiple=text.multiple, detail=text.detail,
+        values=MappingProxyType(text.values), values_en=MappingProxyType(text.values_en), aliases=MappingProxyType(text.aliases),
+        multiple=text.multiple, detail=text.detail,
         bands=text.bands, synonyms=text.synonyms, link_key=text.link_key, derived_from=text.derived_from, tells=text.tells,
         standard_element=text.standard_element,
     )

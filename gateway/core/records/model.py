@@ -85,6 +85,8 @@ class Field(Struct, frozen=True, kw_only=True):
     """Every text of it waits for a reviewer, whatever the redactor says of it."""
     values: Mapping[str, str] = MappingProxyType({})
     """Enumeration: code → Chinese label; the source may send either."""
+    values_en: Mapping[str, str] = MappingProxyType({})
+    """Code → English label, for all codes or for none; no source sends it."""
     aliases: Mapping[str, str] = MappingProxyType({})
     """Further texts that departments write for a value: text → value (`长期` → `2099-12-31`, an older label → its code)."""
     multiple: bool = False
@@ -107,6 +109,10 @@ class Field(Struct, frozen=True, kw_only=True):
     def wire_name(self) -> str:
         """The national column code where one exists, else our own name."""
         return self.wire or self.name
+
+    def words(self, *, english: bool) -> Mapping[str, str]:
+        """Of an enumeration: code → label in that language; in Chinese where there is no English."""
+        return self.values_en if english and self.values_en else self.values
 
 
 class Publish(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -607,6 +607,7 @@ class DictionaryField(Struct, kw_only=True):
     unit: str | None
     required: bool
     enum: dict[str, str] | UnsetType | None = UNSET
+    enum_en: dict[str, str] | UnsetType | None = UNSET
     standard_element: str | UnsetType | None = UNSET
     source_name: str | UnsetType | None = UNSET
     example: str | int | bool | UnsetType | None = UNSET

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from msgspec import structs
 
 from gateway.core.errors import PolicyError
 from gateway.core.records.catalogue import Catalogue, read_catalogue
@@ -49,6 +50,18 @@ def test_shipped_datasets(catalogue: Catalogue) -> None:
         assert all(set(field.classes) == set(SUBJECT_KINDS) for field in dataset.fields.values())
         assert all(field.label and field.label_en for field in dataset.fields.values())
         assert dataset.bases
+
+
+def test_every_value_has_words_in_both_languages(catalogue: Catalogue) -> None:
+    """Of what we ship; a code list without English words is told in Chinese."""
+    for held in catalogue.datasets.values():
+        for field in held.fields.values():
+            assert field.values_en.keys() == field.values.keys(), (held.id, field.name)
+            assert all(each.isascii() and each[0].isupper() for each in field.values_en.values()), (held.id, field.name)
+            assert field.words(english=False) == field.values
+    severity = catalogue.datasets[DatasetId("administrative-penalties")].fields["severity"]
+    assert severity.words(english=True)["minor"] == "Minor"
+    assert structs.replace(severity, values_en={}).words(english=True)["minor"] == "轻微"
 
 
 def test_persons_are_personal_everywhere(catalogue: Catalogue) -> None:
@@ -123,6 +136,8 @@ def test_rules_are_handed_on(policy_files: Files) -> None:
         (PENALTIES, 'id = "administrative-penalties"', 'id = "penalties"', "policy-parse", "another name"),
         (PENALTIES, 'id = "administrative-penalties"', 'id = "Penalties"', "policy-parse", "regex"),
         (PENALTIES, 'warning = "警告"', 'Warning = "警告"', "policy-parse", "regex"),
+        (PENALTIES, 'warning = "Warning", ', "", "policy-parse", "values_en"),
+        (PENALTIES, 'warning = "Warning"', 'caution = "Caution"', "policy-parse", "values_en"),
         (PENALTIES, '"没收违法所得" = "confiscation"', '"没收违法所得" = "taking"', "policy-parse", "alias"),
         (PENALTIES, "\nremark =", "\nuscc =", "policy-parse", "overwrite"),
         (
