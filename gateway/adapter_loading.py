@@ -111,6 +111,21 @@ class Adapters:
         self._loaded[name] = adapter
         return cast("type[Any]", adapter)
 
+    def settings(self, name: str, config: Mapping[str, object]) -> msgspec.Struct:
+        """The settings of an adapter, as it would be built with them.
+
+        Raises SettingsError when they do not decode, and as `load`.
+        """
+        try:
+            return cast(msgspec.Struct, msgspec.convert(dict(config), self.load(name).Config, dec_hook=decode_setting))
+        except msgspec.ValidationError as error:
+            raise SettingsError(
+                f"the adapter's settings do not decode: {error}",
+                code="adapter-config",
+                place=name,
+                hint="its settings stand in adapters/README.md",
+            ) from error
+
     def _build(self, name: str, methods: tuple[str, ...], config: Mapping[str, object], tools: Tools | None) -> object:
         adapter = self.load(name)
         missing = [method for method in methods if not callable(getattr(adapter, method, None))]
@@ -121,15 +136,7 @@ class Adapters:
                 place=name,
                 hint="a source adapter cannot carry batches, a partner adapter cannot read files",
             )
-        try:
-            settings = msgspec.convert(dict(config), adapter.Config, dec_hook=decode_setting)
-        except msgspec.ValidationError as error:
-            raise SettingsError(
-                f"the adapter's settings do not decode: {error}",
-                code="adapter-config",
-                place=name,
-                hint="its settings stand in adapters/README.md",
-            ) from error
+        settings = self.settings(name, config)
         try:
             built = adapter(settings, tools)
         except AdapterError as error:

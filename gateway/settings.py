@@ -30,10 +30,13 @@ class AuthoritySetting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class PartnerSetting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ours alone about a partner, never signed: adapter and its settings (the `[local]` part of an agreement may do the same)."""
+    """Ours alone about a partner that signs nothing: the adapter of its lines, and its settings.
+
+    Of a partner that signs agreements they stand in `[local]` of the agreement's file, and nowhere else.
+    """
 
     party: str
-    adapter: str = "https_partner"
+    adapter: str | None = None
     config: dict[str, object] = {}
     file_key: dict[str, str] | None = None
     """Where the key of this line's files stands, `{ file = "…" }` or `{ env = "…" }`: 64 hex digits that both sides keep; never the key."""
@@ -282,9 +285,29 @@ def _refuse_insecure(settings: Settings) -> None:
             raise SettingsError("an http origin is allowed on loopback only", place="admin_origin", hint="use https://")
         if settings.admin_port == settings.port and settings.admin_host == settings.host:
             raise SettingsError("the administrators' API has a listener of its own", place="admin_port", hint="give another port")
+    _refuse_partners(settings)
     for authority in settings.authorities:
         if len(authority.uscc) != 18 or len(authority.region) != 6:
             raise SettingsError("an authority needs its 18-character code and 6-digit region", place=f"authorities.{authority.name}")
+
+
+def _refuse_partners(settings: Settings) -> None:
+    """What nobody would ever look at; whether the rest can be used is seen where adapters, agreements and lines are known."""
+    first: dict[str, int] = {}
+    for number, each in enumerate(settings.partners):
+        place = f"partners[{number}]"
+        if each.party == settings.party:
+            raise SettingsError("this is the gateway itself, and no partner of it", place=place, hint="give the name of the other side")
+        if each.party in first:
+            hint = "one entry a partner: put both into one"
+            raise SettingsError(f"this partner stands in partners[{first[each.party]}] too", place=place, hint=hint)
+        if each.adapter is None and (each.config or each.file_key is not None):
+            raise SettingsError(
+                "settings without an adapter are used by nobody",
+                place=place,
+                hint="a line needs `adapter` here; a partner that signs agreements has both in [local] of the agreement's file",
+            )
+        first[each.party] = number
 
 
 class Clock:

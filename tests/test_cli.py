@@ -89,6 +89,10 @@ def test_without_settings_it_says_how_to_give_them(tmp_path: Path) -> None:
         ("now = 5 o'clock", "TOML"),
         ("workers = 1000", "workers"),
         ('host = "0.0.0.0"', "demo"),
+        ('[[partners]]\nparty = "credit.jl.example"\nconfig = { timeout_s = 3 }', "partners[0]"),
+        ('[[partners]]\nparty = "credit.jl.example"\n[[partners]]\nparty = "credit.jl.example"', "partners[1]"),
+        ('[[partners]]\nparty = "credit.tonghua.example"', "partners[0]"),
+        ('[[partners]]\nparty = "credit.jl.example"\nadaptor = "file_drop"', "partners[0]"),
     ],
 )
 def test_wrong_settings_stop_the_start(tmp_path: Path, line: str, place: str) -> None:
@@ -322,6 +326,18 @@ def test_serve_refuses_damaged_data(made: Path, tmp_path: Path, damage: object, 
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {code}")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_serve_refuses_settings_of_partners_that_nobody_would_use(made: Path, tmp_path: Path) -> None:
+    """An adapter that is not there is named with its place; the other commands go on, and the doctor tells it too."""
+    folder = Path(shutil.copytree(made, tmp_path / "city"))
+    with (folder / "chengxin.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[[partners]]\nparty = "credit.jl.example"\nadapter = "province_sope"\n')
+    done = process(folder, "serve")
+    assert (done.returncode, done.stderr.startswith("error: adapter-unknown at partners[0].adapter")) == (1, True), done.stderr
+    assert chengxin(folder, "policy", "status").returncode == 0
+    told = chengxin(folder, "exchange", "doctor", "--no-lines")
+    assert (told.returncode, "partners[0].adapter" in told.stdout) == (1, True), told.stdout
 
 
 def test_policy_commands(city: Path, tmp_path: Path) -> None:

@@ -61,11 +61,12 @@ def serve(office: Office) -> None:
     if office.path is not None:
         os.environ["CHENGXIN_SETTINGS"] = str(office.path.resolve())  # workers are processes of their own and read it again
 
+    from gateway.operations.partner_settings import refuse_unusable
     from gateway.services import open_services
 
     async def check() -> None:
-        async with open_services(config):  # a fault shows here, once, instead of in a worker that is started over and over
-            pass
+        async with open_services(config) as services:  # a fault shows here, once, instead of in a worker that is started over and over
+            await refuse_unusable(services)
 
     asyncio.run(check())
     _port_is_free(config.host, config.port)

@@ -115,7 +115,7 @@ def remember(folder: Path, memory: Memory) -> None:
     draft.replace(folder / "state.json")
 
 
-def write_settings(city: City, neighbour: City) -> None:
+def write_settings(city: City) -> None:
     """The settings file of one city; its policies are a copy of the shipped ones, made once."""
     city.folder.mkdir(parents=True, exist_ok=True)
     copy_policies(city.folder / "policies")
@@ -133,9 +133,6 @@ def write_settings(city: City, neighbour: City) -> None:
         "demo = true",
         "quota_factor = 1000",  # link checkers and fuzzers may run against the demo
         "exchange_poll_s = 0",
-        "",
-        "[[partners]]",
-        f'party = "{neighbour.party}"',
     ]
     for one in city.authorities:
         covers = ", ".join(f'"{code}"' for code in one.covers)

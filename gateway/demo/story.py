@@ -121,8 +121,8 @@ class _Demo:
     async def _prepare(self) -> None:
         refuse_used_ports(self._plan.ports)
         self._plan.folder.mkdir(parents=True, exist_ok=True)
-        for city, neighbour in (self._cities, self._cities[::-1]):
-            write_settings(city, neighbour)
+        for city in self._cities:
+            write_settings(city)
         today = legal_day(clock_of(self._tonghua.settings())())
         self._memory = recall(self._plan.folder, ports=self._plan.ports, seed=self._plan.seed, subjects=self._plan.subjects, today=today)
         say("诚信网关 · two invented cities (示例数据，均为虚构：nothing here is real)\n\n1. Keys and data")

@@ -18,6 +18,7 @@ from gateway.operations.begin_anew import awaits_anew
 from gateway.operations.findings import Finding, checked, finding, stream_held
 from gateway.operations.held_overdue import held_overdue
 from gateway.operations.lines import told_by
+from gateway.operations.partner_settings import partner_findings
 from gateway.operations.partners import agreed_lines, fetched_from, line_name, line_to, stream_at, trusted_keys
 from gateway.services import PARTY_KEY_USES, Services
 from gateway.store import debts, fetch_tries, held_agreements, holds, inbox, outbox, told_documents
@@ -40,7 +41,7 @@ async def examine(services: Services, *, lines: bool = True) -> list[Finding]:
 
     Raises StoreError.
     """
-    found = [each async for each in _own(services)]
+    found = [each async for each in _own(services)] + await partner_findings(services)
     ours, now = services.signers.party, services.clock()
     known = await held_agreements.held_agreements(services.store.reads)
     fetched = {held.agreement.id for held, partner in await agreed_lines(services) if fetched_from(held, partner)}

@@ -187,6 +187,14 @@ _TO_US: Mapping[str, tuple[str, str]] = {
 """Where it is the sender who has to act."""
 _LINE_REMEDIES: Mapping[str, tuple[str, str]] = {
     "line-failing": ("按线路检查的提示处理，然后 chengxin exchange send --now", "mend what the line says, then `exchange send --now`"),
+    "partner-setting": (
+        "更正设置文件 [[partners]] 的这一项；以协议交换的对方，适配器写在协议文件的 [local] 中",
+        "correct this entry of [[partners]]; of a partner that signs agreements the adapter stands in [local] of the agreement's file",
+    ),
+    "partner-unknown": (
+        "核对 party 的写法，或提出线路：chengxin line propose",
+        "look at how `party` is written, or propose its line: `chengxin line propose`",
+    ),
     "line-setting": ("在设置文件 [[partners]] 中写明适配器", "name its adapter in [[partners]] of the settings"),
     "feedback-overdue": ("请对方回写反馈；逐行情况见 chengxin line report", "ask for the answers; rows: `chengxin line report`"),
     "feedback-strange": ("请对方核对这些反馈对应的文件", "ask the partner which files these answers are about"),

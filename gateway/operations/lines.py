@@ -55,20 +55,20 @@ async def approved_lines(services: Services, direction: Literal["out", "in"] | N
     return [line for _, line in sorted(found.items()) if direction in (None, line.terms.direction)]
 
 
-def setting_of(services: Services, line: Line) -> PartnerSetting:
-    """Which adapter carries a line.
+def setting_of(services: Services, line: Line) -> tuple[str, PartnerSetting]:
+    """Which adapter carries a line, and its settings.
 
     Raises SettingsError line-setting.
     """
     found = next((each for each in services.settings.partners if each.party == line.terms.partner), None)
-    if found is None:
+    if found is None or found.adapter is None:
         raise SettingsError(
             "the settings name no adapter for the partner of this line",
             code="line-setting",
             place=f"partners.{line.terms.partner}",
             hint='[[partners]] party = "…", adapter = "…", config = { … }',
         )
-    return found
+    return found.adapter, found
 
 
 @asynccontextmanager
@@ -78,16 +78,16 @@ async def carrier_of(services: Services, line: Line) -> AsyncIterator[Any]:
     Raises SettingsError for a line without one, an adapter that is not installed, settings that it does not take, or one that carries
     record lines: such a partner signs an agreement.
     """
-    setting = setting_of(services, line)
+    name, setting = setting_of(services, line)
     tools = LineTools(services, NO_ADDRESS, setting.file_key)
     build = services.adapters.partner if line.terms.direction == "out" else services.adapters.source
-    adapter: Any = build(setting.adapter, setting.config, tools)
+    adapter: Any = build(name, setting.config, tools)
     try:
         if line.terms.direction == "out" and ("native" in adapter.capabilities or not {"encode", "deliver"} <= adapter.capabilities):
             raise SettingsError(
                 "this adapter has no format of its own: its partners sign agreements",
                 code="adapter-contract",
-                place=setting.adapter,
+                place=name,
             )
         yield adapter
     finally:

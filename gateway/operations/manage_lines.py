@@ -186,7 +186,7 @@ def _faults(services: Services, policies: Policies, terms: LineTerms) -> Iterabl
     if terms.partner == services.settings.party:
         yield "SCOPE_AGREEMENT", "partner", "that is this gateway"
     setting = next((each for each in services.settings.partners if each.party == terms.partner), None)
-    if setting is not None:
+    if setting is not None and setting.adapter is not None:
         try:
             services.adapters.load(setting.adapter)
         except SettingsError as error:

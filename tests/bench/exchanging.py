@@ -94,8 +94,8 @@ class _Lines(msgspec.Struct):
 async def main(folder: Path, count: int, kind: Kind, *, snapshot: bool = False) -> None:
     """Fill Tonghua, agree, then measure."""
     cities = two_cities(folder, (free_port(), free_port()))
-    for city, neighbour in (cities, cities[::-1]):
-        write_settings(city, neighbour)
+    for city in cities:
+        write_settings(city)
         await set_up(load(city.settings_file), by="bench")
     async with AsyncExitStack() as stack:
         services = {city.key: await stack.enter_async_context(open_services(load(city.settings_file))) for city in cities}
