@@ -125,7 +125,7 @@ def _stream_lines(report: "Sequence[StreamReport]") -> list[str]:
 @as_json
 @office
 def exchange_overdue(office: Office, partner: str | None, as_json: bool) -> None:
-    """Partners that have not acknowledged withdrawals or erasures in time, by name, count and age; exit 1 when there is one."""
+    """Partners that owe acknowledgements of withdrawals and erasures, or answers about rows, by count and age; exit 1 when there is one."""
     from gateway.core.errors import ExchangeError
     from gateway.operations.list_overdue import is_told, list_overdue
 

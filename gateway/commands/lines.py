@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.operations.compare_counts import Comparison
     from gateway.operations.line_reports import LineReport
+    from gateway.operations.manage_lines import Decided
 
 
 @click.group()
@@ -108,9 +109,14 @@ def _comparison_lines(found: "Sequence[Comparison]") -> list[str]:
 @as_json
 @office
 def line_decide(office: Office, stream: str, verdict: Any, reason: str, hand: Hand, as_json: bool) -> None:
-    """A person's word about the batch at which a line's stream waits."""
+    """A person's word about the batch at which a line's stream waits, or about rows that were never answered."""
     from gateway.operations.manage_lines import decide_batch
 
     said = {"stream": stream, "verdict": verdict, "reason": reason}
     done = office.act(hand, "line.decide", said, lambda services, by: decide_batch(services, stream, verdict, reason=reason, by=by))
-    show(done, as_json=as_json, text=lambda: [f"{done.stream}: batch {done.seq}, {done.decided}"])
+    show(done, as_json=as_json, text=lambda: [_decided_line(done)])
+
+
+def _decided_line(done: "Decided") -> str:
+    rows = f", {done.rows} rows without an answer up to it" if done.rows else ""
+    return f"{done.stream}: batch {done.seq}, {done.decided}{rows}"

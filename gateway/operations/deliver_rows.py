@@ -30,7 +30,7 @@ from gateway.operations.lines import (
 from gateway.operations.partners import LONGEST_CALL
 from gateway.operations.send_rows import AWAITS_PERSON
 from gateway.services import Services
-from gateway.store import audit, line_numbers, line_rows, lines, outbox
+from gateway.store import audit, ledger, line_numbers, line_rows, lines, outbox
 from gateway.store.line_rows import Answer
 from gateway.store.outbox import OutBatch
 from gateway.store.reads import Row
@@ -139,12 +139,18 @@ async def _delivered(services: Services, line: Line, batch: OutBatch, carrier: A
         raise unread
 
 
-async def count_as_taken(tx: Transaction, line: Line, batch: OutBatch) -> None:
-    """A person has found out that a batch arrived, over a line that answers about rows at once or never: it holds what it was told."""
-    rows = [row for row in await line_rows.rows_of(tx, batch.stream, batch.seq) if row.result is None]
-    answers = [Answer(record_id=row.record_id, v=row.v, op=row.op, result=UNTOLD) for row in rows]
-    await line_rows.answer(tx, batch.stream, answers)
-    await _forget_erased(tx, line, batch.stream, answers)
+async def count_as_taken(tx: Transaction, line: Line, stream: str, rows: Sequence[Row]) -> None:
+    """A person has found out that rows arrived of which the partner says nothing: it holds what it was told."""
+    answers = [Answer(record_id=row.record_id, v=row.v, op=row.op, result=UNTOLD) for row in rows if row.result is None]
+    await line_rows.answer(tx, stream, answers)
+    await _forget_erased(tx, line, stream, answers)
+
+
+async def count_as_lost(tx: Transaction, stream: str, rows: Sequence[Row]) -> None:
+    """A person has found out that rows did not arrive: the partner has what it was told before, and is told these anew."""
+    answers = [Answer(record_id=row.record_id, v=row.v, op=row.op, result="rejected", code=ledger.NOT_ARRIVED) for row in rows]
+    await line_rows.answer(tx, stream, answers)
+    await ledger.mark_not_arrived(tx, stream, [(row.record_id, row.v, row.op) for row in rows])
 
 
 async def take_feedback(services: Services, line: Line, carrier: Any) -> int:

@@ -196,7 +196,10 @@ _LINE_REMEDIES: Mapping[str, tuple[str, str]] = {
         "look at how `party` is written, or propose its line: `chengxin line propose`",
     ),
     "line-setting": ("在设置文件 [[partners]] 中写明适配器", "name its adapter in [[partners]] of the settings"),
-    "feedback-overdue": ("请对方回写反馈；逐行情况见 chengxin line report", "ask for the answers; rows: `chengxin line report`"),
+    "feedback-overdue": (
+        "请对方回写反馈；逐行情况见 chengxin line report；对方不再答复的，核实后 chengxin line decide … --verdict arrived 或 again",
+        "ask for the answers (`line report`); where none come, find out and `line decide … --verdict arrived`, or `again`",
+    ),
     "feedback-strange": ("请对方核对这些反馈对应的文件", "ask the partner which files these answers are about"),
     "line-undated": ("请对方补填时间列", "ask the partner to fill in the time column: rows without it are read by nobody"),
     "counts-differ": ("与对方核对当日数据：chengxin line reconcile", "compare the day with the partner: `chengxin line reconcile`"),

@@ -180,7 +180,7 @@ async def _conditions(services: Services) -> AsyncIterator[Condition]:
             ]
             yield Condition(kind="receipt-overdue", target=target, bad=bool(late), detail={"batches": len(late)})
             silent = await line_rows.unanswered(reads, stream, now - timedelta(hours=line.terms.sla.feedback_h))
-            yield Condition(kind="feedback-overdue", target=target, bad=silent > 0, detail={"rows": silent})
+            yield Condition(kind="feedback-overdue", target=target, bad=silent is not None, detail={"rows": silent.rows if silent else 0})
             for what in KINDS:
                 for kind, times in ((f"{what}-overdue", 1), (f"{what}-overdue-twice", ESCALATED)):
                     owed = await debts.debt(reads, stream, what, now - timedelta(hours=line.terms.sla.hours(what) * times))

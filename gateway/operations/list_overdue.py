@@ -1,20 +1,22 @@
-"""Which partner has not acknowledged withdrawals and erasures in time: by name, with count, age and what was agreed (exchange.md §9).
+"""Which partner has not acknowledged withdrawals and erasures, or answered rows, in time: by name, with count, age and what was agreed.
 
-Rules: the hours are those of the agreement in force, or of the line to a partner that signs nothing: `withdraw_h` and `erase_h`, from the
-moment at which the record was withdrawn here, whether a batch says so yet or not; at twice the hours a debt is escalated. A stream that is
-stopped owes, too, and is named with its code. When what was delivered is not acknowledged for `stop_after_h`, nothing new is sent to that
-partner, withdrawals always are. Numbers and codes, no record. This story must not remind or stop anybody.
+Rules (exchange.md §9): the hours are those of the agreement in force, or of the line to a partner that signs nothing: `withdraw_h` and
+`erase_h`, from the moment at which the record was withdrawn here, whether a batch says so yet or not; at twice the hours a debt is
+escalated. A stream that is stopped owes, too, and is named with its code. Over a line a partner also owes an answer about each row,
+`feedback_h` after it was delivered, whichever it leaves out. When what was delivered is not acknowledged for `stop_after_h`, nothing new is
+sent to that partner, withdrawals always are. Numbers and codes, no record. This story must not remind or stop anybody.
 """
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
+from gateway.core.exchange.lines import Line
 from gateway.operations.lines import approved_lines
 from gateway.operations.partners import Stream, streams_from
 from gateway.services import Services
-from gateway.store import debts, ledger, outbox
+from gateway.store import debts, ledger, line_rows, outbox
 from gateway.store.debts import Since, What
 
 ESCALATED: Final = 2
@@ -22,16 +24,20 @@ ESCALATED: Final = 2
 KINDS: Final[tuple[What, ...]] = ("withdrawals", "erasures")
 
 
+Late = What | Literal["answers"]
+"""What may be overdue; answers about rows only over lines."""
+
+
 class Overdue(Struct, frozen=True, kw_only=True):
     """What one partner owes of one stream, and has not paid in time."""
 
     partner: str
     stream: str
-    what: What
+    what: Late
     lines: int
-    """Withdrawn here longer ago than agreed, and not acknowledged."""
+    """Withdrawn here, or delivered, longer ago than agreed, and not acknowledged or answered."""
     since: datetime
-    """When the first of them was withdrawn here."""
+    """When the first of them was withdrawn here, or delivered."""
     age_h: int
     agreed_h: int
     escalated: bool
@@ -73,7 +79,31 @@ async def list_overdue(services: Services, *, partner: str | None = None, since:
                     hours = line.terms.sla.hours(what)
                     late = await _overdue(services, line.terms.partner, name, what, hours, line.terms.sla.stop_after_h, since)
                     found += [late] if late is not None else []
+                silent = await _unanswered(services, line, name)
+                found += [silent] if silent is not None else []
     return sorted(found, key=lambda late: late.since)
+
+
+async def _unanswered(services: Services, line: Line, stream: str) -> Overdue | None:
+    """Rows of which a partner that signs nothing has said nothing, although what they were delivered with is answered, or should be."""
+    hours = line.terms.sla.feedback_h
+    silent = await line_rows.unanswered(services.store.reads, stream, services.clock() - timedelta(hours=hours))
+    if silent is None:
+        return None
+    age = services.clock() - silent.since
+    out = await outbox.out_stream(services.store.reads, stream)
+    return Overdue(
+        partner=line.terms.partner,
+        stream=stream,
+        what="answers",
+        lines=silent.rows,
+        since=silent.since,
+        age_h=age // timedelta(hours=1),
+        agreed_h=hours,
+        escalated=age > timedelta(hours=hours * ESCALATED),
+        stops=False,
+        stopped=out.stopped if out is not None else None,
+    )
 
 
 async def _overdue(services: Services, partner: str, stream: str, what: What, hours: int, stop: int, since: Since) -> Overdue | None:

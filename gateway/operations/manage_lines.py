@@ -6,7 +6,7 @@ one takes one person, after which only withdrawals go. Every act is audited with
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from msgspec import Struct
@@ -19,7 +19,7 @@ from gateway.core.records.divisions import division
 from gateway.core.records.identifiers import uscc_is_valid
 from gateway.core.records.model import DatasetId
 from gateway.core.records.periods import legal_day
-from gateway.operations.deliver_rows import OUTCOME_UNKNOWN, count_as_taken
+from gateway.operations.deliver_rows import OUTCOME_UNKNOWN, count_as_lost, count_as_taken
 from gateway.operations.four_eyes import actor, proof, refuse_dependent
 from gateway.operations.identify_caller import purpose_open
 from gateway.operations.lines import approved_lines, carrier_of
@@ -28,6 +28,7 @@ from gateway.operations.send_rows import AWAITS_PERSON
 from gateway.services import Services
 from gateway.store import audit, held_agreements, line_rows, lines, outbox
 from gateway.store.lines import LineRow
+from gateway.store.store import Transaction
 
 
 class LineFile(Struct, frozen=True, kw_only=True):
@@ -58,7 +59,10 @@ class Decided(Struct, frozen=True, kw_only=True):
 
     stream: str
     seq: int
+    """Its batch; of rows that were never answered the last one that has such."""
     decided: str
+    rows: int = 0
+    """Rows that were never answered, and about which this was decided; 0: the batch as a whole."""
 
 
 async def propose_line(services: Services, text: bytes, *, by: Administrator) -> LineFile:
@@ -126,7 +130,9 @@ async def decide_batch(
 ) -> Decided:
     """A person's word about the first batch of a stream that waits for one: it may go, it has arrived over there, it goes again.
 
-    What has arrived is answered by later feedback where the line has such; else the person's word stands for the partner's.
+    What has arrived is answered by later feedback where the line has such; else the person's word stands for the partner's. Where no batch
+    waits for such a word, it is about the rows that the partner has left out of its answers for longer than agreed: they count as taken, or
+    are told anew.
 
     Raises RoleMissing, AdminError line-unknown, line-state, reason-missing; SettingsError for a line whose adapter cannot be opened.
     """
@@ -141,6 +147,8 @@ async def decide_batch(
     async with services.store.transaction() as tx:
         out = await outbox.out_stream(tx, stream)
         waiting = await outbox.waiting_batches(tx, stream)
+        if verdict != "go" and out is not None and out.stopped is None:
+            return await _decide_rows(tx, line, stream, verdict, reason, by)
         if out is None or not waiting:
             raise AdminError("no batch of this stream waits", code="line-state", place="stream", hint="chengxin exchange status")
         batch = waiting[0]
@@ -149,7 +157,7 @@ async def decide_batch(
         if verdict == "arrived":
             await outbox.end_delivery(tx, batch, state="acked", code=None)
             if not answers_later:
-                await count_as_taken(tx, line, batch)
+                await count_as_taken(tx, line, stream, await line_rows.rows_of(tx, stream, batch.seq))
         else:
             await line_rows.release(tx, batch, state="sealed" if verdict == "go" else "waiting", code=None)
         if out.stopped:
@@ -157,6 +165,27 @@ async def decide_batch(
         said = {"seq": batch.seq, "verdict": verdict, "reason": reason, **proof(by)}
         await audit.write(tx, actor(by), "line.decide", f"stream/{stream}", said)
     return Decided(stream=stream, seq=batch.seq, decided=verdict)
+
+
+async def _decide_rows(
+    tx: Transaction, line: Line, stream: str, verdict: Literal["arrived", "again"], reason: str, by: Administrator
+) -> Decided:
+    """About rows of delivered batches of which nothing was said within `feedback_h`."""
+    rows = await line_rows.silent_rows(tx, stream, tx.now - timedelta(hours=line.terms.sla.feedback_h))
+    if not rows:
+        raise AdminError(
+            "no batch of this stream waits, and no row is without an answer for longer than agreed",
+            code="line-state",
+            place="stream",
+            hint="chengxin exchange overdue",
+        )
+    if verdict == "arrived":
+        await count_as_taken(tx, line, stream, rows)
+    else:
+        await count_as_lost(tx, stream, rows)
+    said = {"seq": rows[-1].seq, "verdict": verdict, "rows": len(rows), "reason": reason, **proof(by)}
+    await audit.write(tx, actor(by), "line.decide", f"stream/{stream}", said)
+    return Decided(stream=stream, seq=rows[-1].seq, decided=verdict, rows=len(rows))
 
 
 async def _answers_later(services: Services, line: Line) -> bool:

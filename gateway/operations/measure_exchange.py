@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gateway.core.exchange import feedback
 from gateway.core.exchange.feedback import Receipt
-from gateway.operations.list_overdue import KINDS, list_overdue
+from gateway.operations.list_overdue import KINDS, Late, list_overdue
 from gateway.operations.report_exchange import StreamReport, report_exchange
 from gateway.services import Services
 from gateway.store import debts, inbox, ledger, outbox, owed
@@ -51,8 +51,8 @@ class Figures(Struct, frozen=True, kw_only=True):
     """(partner, stream, way, result) → receipts of batches."""
     lines: dict[tuple[str, str, Way, str], int]
     """(partner, stream, way, outcome) → lines."""
-    overdue: dict[tuple[str, str, What], int] = {}
-    """(partner, stream, what) → lines that the partner has not acknowledged in the agreed hours; also over lines that sign nothing."""
+    overdue: dict[tuple[str, str, Late], int] = {}
+    """(partner, stream, what) → lines that the partner has not acknowledged, or rows that it has not answered, in the agreed hours."""
 
 
 class Measuring:
@@ -71,7 +71,7 @@ class Measuring:
         Raises StoreError.
         """
         streams = [await self._stream(services, report) for report in await report_exchange(services)]
-        overdue: dict[tuple[str, str, What], int] = {(each.partner, each.stream, what): 0 for each in streams for what in each.debts}
+        overdue: dict[tuple[str, str, Late], int] = {(each.partner, each.stream, what): 0 for each in streams for what in each.debts}
         overdue |= {(late.partner, late.stream, late.what): late.lines for late in await list_overdue(services)}
         return Figures(streams=tuple(streams), batches=dict(self._batches), lines=dict(self._lines), overdue=overdue)
 

@@ -42,6 +42,8 @@ _TOLD_BESIDE = sa.union_all(
         for table in (out_records, out_recalled)
     )
 )
+NOT_ARRIVED = "NOT_ARRIVED"
+"""Why a version is not held over there: a person has found out that it never came."""
 _TAKEN_BACK = (
     sa.update(out_records)
     .where(among(out_records.c.stream, "streams"), among(out_records.c.record_id, "wanted"), one_of(out_records.c.op, "assert", "amend"))
@@ -242,6 +244,17 @@ async def mark_refused(tx: Transaction, stream: str, refused: Iterable[tuple[str
 async def mark_taken_back(tx: Transaction, streams: Collection[str], record_ids: Collection[str]) -> None:
     """The partner does not hold these records by what other streams told it any more: they are looked at again, and not amended."""
     await tx.execute(_TAKEN_BACK, {"streams": list(streams), "wanted": list(record_ids), "now": tx.now_text})
+
+
+async def mark_not_arrived(tx: Transaction, stream: str, rows: Iterable[tuple[str, int, str]]) -> None:
+    """Words (record id, v, op) that never came to a partner, if they are our last: what they said is looked at, and said, again.
+
+    Of a withdrawal that did not arrive the partner still has what was told before: it stands so in the ledger until it is said anew.
+    """
+    for rid, v, op in rows:
+        mine = (out_records.c.stream == stream, out_records.c.record_id == rid, out_records.c.v == v)
+        values = {"op": op if op in ("assert", "amend") else "amend", "refused": NOT_ARRIVED, "valid_until": tx.now_text, "acked_at": None}
+        await tx.execute(sa.update(out_records).where(*mine).values(**values))
 
 
 async def mark_erased_before(tx: Transaction, stream: str, refused: Iterable[tuple[str, int]]) -> None:

@@ -18,7 +18,7 @@ from gateway.store import batch_parts, ledger, outbox
 from gateway.store.dialects import among, one_of
 from gateway.store.outbox import OutBatch, OutStream
 from gateway.store.reads import Row
-from gateway.store.store import Source, Transaction, stamp
+from gateway.store.store import Source, Transaction, moment, stamp
 from gateway.store.tables import line_rows, out_batches, out_parts, out_records
 from gateway.store.vault import Dek, dek_id_of
 
@@ -42,8 +42,8 @@ _OF_DAY = (
         out_batches.c.created < sa.bindparam("until"),
     )
 )
-_UNANSWERED = (
-    sa.select(sa.func.count().label("n"))
+_SILENT = (
+    sa.select(line_rows)
     .select_from(line_rows.join(out_batches, sa.and_(out_batches.c.stream == line_rows.c.stream, out_batches.c.seq == line_rows.c.seq)))
     .where(
         line_rows.c.stream == sa.bindparam("stream"),
@@ -52,6 +52,8 @@ _UNANSWERED = (
         out_batches.c.published_at < sa.bindparam("before"),
     )
 )
+_ORDERED = _SILENT.order_by(line_rows.c.seq, line_rows.c.row)
+_UNANSWERED = _SILENT.with_only_columns(sa.func.count().label("n"), sa.func.min(out_batches.c.published_at).label("since"))
 _NOT_TAKEN = (
     sa.select(line_rows)
     .where(line_rows.c.stream == sa.bindparam("stream"), one_of(line_rows.c.result, "held", "rejected"))
@@ -220,10 +222,22 @@ async def sent_on(source: Source, stream: str, since: datetime, until: datetime)
     return int(row.n) if row is not None else 0
 
 
-async def unanswered(source: Source, stream: str, before: datetime) -> int:
-    """Rows that were delivered before a moment and of which the partner has said nothing."""
+class Silence(Struct, frozen=True, kw_only=True):
+    """Rows of which a partner has said nothing, and since when the first of them was under way."""
+
+    rows: int
+    since: datetime
+
+
+async def unanswered(source: Source, stream: str, before: datetime) -> Silence | None:
+    """How many rows were delivered before a moment, and never answered; None when none was."""
     row = await source.one(_UNANSWERED, {"stream": stream, "before": stamp(before)})
-    return int(row.n) if row is not None else 0
+    return Silence(rows=int(row.n), since=moment(row.since)) if row is not None and row.n else None
+
+
+async def silent_rows(source: Source, stream: str, before: datetime) -> list[Row]:
+    """Those rows, in the order in which they went."""
+    return await source.all(_ORDERED, {"stream": stream, "before": stamp(before)})
 
 
 async def not_taken(source: Source, stream: str, limit: int) -> list[Row]:

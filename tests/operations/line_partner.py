@@ -54,6 +54,8 @@ class Desk:
         self.mood = ""
         self.codes: dict[str, str] = {}
         """Record → what is said of it, instead of 00."""
+        self.silent_about: set[str] = set()
+        """Records that it leaves out of its answers."""
         self.late: list[LateReply] = []
         self.told: list[Counts] = []
         self.longest = 200
@@ -111,7 +113,8 @@ def adapter_of(desk: Desk) -> type[Any]:
                 for number, line in enumerate(b"".join(part.read()).splitlines(), 1):
                     row = json.loads(line)
                     desk.rows[row["rid"], row["v"]] = row
-                    replies.append({"line": str(number), "code": desk.codes.get(row["rid"], "00")})
+                    if row["rid"] not in desk.silent_about:
+                        replies.append({"line": str(number), "code": desk.codes.get(row["rid"], "00")})
             return replies
 
         def read_reply(self, reply: bytes) -> tuple[RowResult, ...]:

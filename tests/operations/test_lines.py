@@ -29,7 +29,7 @@ from gateway.operations.lines import approved_lines, as_bytes, as_results, carri
 from gateway.operations.list_overdue import list_overdue
 from gateway.operations.manage_lines import approve_line, decide_batch, end_line, list_lines, propose_line
 from gateway.services import Services, open_services
-from gateway.store import ledger, line_rows, lines, outbox, records
+from gateway.store import audit, ledger, line_rows, lines, outbox, records
 from gateway.store.tables import line_rows as row_table
 from gateway.store.tables import out_parts
 from tests.administrators import Admin
@@ -271,10 +271,65 @@ async def test_silence_about_rows_is_told(any_office: Office) -> None:
         bad = {each.kind: each.detail for each in await line_conditions(later) if each.bad}
         assert bad["feedback-overdue"] == {"rows": 2}
         assert {"withdrawals-overdue", "withdrawals-overdue-twice"} <= set(bad)
-        (late,) = await list_overdue(later, partner=PROVINCE)
+        late, silent = sorted(await list_overdue(later, partner=PROVINCE), key=lambda each: each.lines)
+        assert (silent.what, silent.lines, silent.agreed_h, silent.stops) == ("answers", 2, 24, False)
         assert (late.stream, late.what, late.lines, late.age_h, late.agreed_h, late.escalated) == (STREAM, "withdrawals", 1, 48, 24, True)
         codes = {each.code for each in await line_findings(later, ask=True) if not each.ok}
         assert {"feedback-overdue", "withdrawal-overdue"} <= codes
+
+
+@pytest.mark.parametrize("verdict", ["arrived", "again"])
+async def test_a_row_that_was_left_out_of_the_answer_is_overdue_until_a_person_has_found_out(any_office: Office, verdict: Any) -> None:
+    """A partner that answers at once or never, and not about a row: named when its time is up; it counts as taken, or is told anew."""
+    office, missed = any_office, any_office.made["罚单"]
+    await put(office.services, PENALTIES, penalty(code(2), "通化市澄泉商贸有限公司", "通示罚〔2026〕9号"))
+    office.desk.silent_about = {missed}
+    await office.round()
+    (report,) = await line_report(office.services)
+    assert report.rows == {"accepted": 1, "waiting": 1}
+    assert await list_overdue(office.services) == []
+    with pytest.raises(AdminError) as early:
+        await decide_batch(office.services, STREAM, verdict, reason="r", by=await office.zhang.acts("line.decide"))
+    assert early.value.code == "line-state", "its time is not up"
+    async with at(office.services, "2026-06-03T04:00:00Z") as later:
+        (late,) = await list_overdue(later)
+        assert (late.partner, late.stream, late.what, late.lines, late.escalated) == (PROVINCE, STREAM, "answers", 1, False)
+        assert {each.code for each in await line_findings(later, ask=False) if not each.ok} == {"feedback-overdue"}
+        zhang = Admin("zhang", office.zhang.signer, later)
+        done = await decide_batch(later, STREAM, verdict, reason="已核实", by=await zhang.acts("line.decide"))
+        assert (done.decided, done.rows, done.seq) == (verdict, 1, 1)
+        assert await list_overdue(later) == []
+        office.desk.silent_about = set()
+        await office.round(later)
+        (report,) = await line_report(later)
+        if verdict == "arrived":
+            assert report.rows == {"accepted": 1, "untold": 1}
+            assert [row["op"] for row in office.said("罚单")] == ["assert"]
+        else:
+            assert report.rows == {"accepted": 2, "rejected": 1}
+            assert [(each.record, each.code) for each in report.not_taken] == [(missed, "NOT_ARRIVED")]
+            assert [(row["op"], row["v"]) for row in office.said("罚单")] == [("assert", 1), ("assert", 2)]
+        rows = [row for row in await audit.after(later.store.reads, 0, 10_000) if row.act == "line.decide"]
+        assert len(rows) == 1
+
+
+async def test_a_withdrawal_that_did_not_arrive_is_told_anew(any_office: Office) -> None:
+    """Left out of the answer, it is owed; `again` says it once more under the next version, as the partner knows the record."""
+    office = any_office
+    await office.round()
+    office.desk.silent_about = {office.made["罚单"]}
+    await repair(office.services, office.made["罚单"], actor="officer", document="示修〔2026〕1号")
+    await office.round()
+    async with at(office.services, "2026-06-03T04:00:00Z") as later:
+        assert {each.what for each in await list_overdue(later)} == {"answers", "withdrawals"}
+        await decide_batch(later, STREAM, "again", reason="未收到", by=await Admin("zhang", office.zhang.signer, later).acts("line.decide"))
+        office.desk.silent_about = set()
+        assert (await office.round(later)).rows == 1
+        first, *withdrawn = office.said("罚单")
+        assert [(row["op"], row["v"]) for row in withdrawn] == [("repair", 2), ("repair", 3)]
+        assert withdrawn[1]["sent"] == first["fields"]
+        assert await list_overdue(later) == []
+        assert (await office.round(later)).rows == 0
 
 
 async def test_a_lost_answer_stops_the_stream_until_a_person_has_found_out(office: Office) -> None:
