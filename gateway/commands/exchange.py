@@ -48,15 +48,19 @@ def exchange() -> None:
 def exchange_send(office: Office, stream: str | None, no_delivery: bool, at_once: bool, as_json: bool) -> None:
     """Seal what changed for every stream, deliver it, check the receipts; exit 1 when a stream has stopped."""
     from gateway.core.errors import ExchangeError
+    from gateway.operations.apart import side_by_side
     from gateway.operations.keep_lines import keep_lines
     from gateway.operations.line_reports import as_sent
     from gateway.operations.send_batch import send_batch
 
     async def story(services: "Services") -> "list[Sent]":
-        sent = await send_batch(services, stream=stream, deliver=not no_delivery, at_once=at_once)
-        line = None if stream is None else stream.partition(".")[0]
-        runs = await keep_lines(services, line=line, direction="out", deliver=not no_delivery, at_once=at_once)
-        report = sent + [await as_sent(services, run) for run in runs if stream in (None, run.stream)]
+        async def over_lines() -> "list[Sent]":
+            line = None if stream is None else stream.partition(".")[0]
+            runs = await keep_lines(services, line=line, direction="out", deliver=not no_delivery, at_once=at_once)
+            return [await as_sent(services, run) for run in runs if stream in (None, run.stream)]
+
+        agreed = send_batch(services, stream=stream, deliver=not no_delivery, at_once=at_once)
+        report = [sent for some in await side_by_side((agreed, over_lines())) for sent in some]
         if stream is not None and not report:
             raise ExchangeError("no stream of ours that is in force has this name", code="NOT_FOUND", place=stream)
         return report

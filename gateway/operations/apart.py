@@ -1,14 +1,18 @@
 """Each line and each folder is reached by itself: who takes long delays nobody else, neither in this round nor in those that follow.
 
 Rules: what is under way under a name is not begun again before it has come back; a round leaves what is not back after its patience, and a
-later one tells how it ended. How long an errand may take at all is for the story that runs it to bound. This room must not know what the
-errands are.
+later one tells how it ended. A command waits for all, side by side. How long an errand may take at all is for the story that runs it to
+bound. This room must not know what the errands are.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from gateway.core.errors import ExchangeError
+
+T = TypeVar("T")
 
 Troubles = dict[str, str]
 """Stream, line, or partner and agreement → code of what did not go well."""
@@ -18,6 +22,21 @@ PATIENCE: Final = timedelta(seconds=10)
 """How long a server's round waits for those that it has begun."""
 LETTING_GO: Final = timedelta(seconds=5)
 """How long the end waits for them: less than a lease lasts."""
+
+
+async def side_by_side(errands: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What they come to, in their order, although all are under way at once.
+
+    Raises what the first of several has raised, when the others have been heard; ExchangeError for one that a guest has given up.
+    """
+    done = await asyncio.gather(*errands, return_exceptions=True)
+    for each in done:
+        if isinstance(each, asyncio.CancelledError):  # not by us: a guest has given up the task that called it
+            raise ExchangeError("an adapter has given up what it was asked for", code="ADAPTER_FAILED")
+    failed = next((each for each in done if isinstance(each, BaseException)), None)
+    if failed is not None:
+        raise failed
+    return [each for each in done if not isinstance(each, BaseException)]
 
 
 class Apart:

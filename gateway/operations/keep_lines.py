@@ -15,6 +15,7 @@ from msgspec import Struct
 from gateway.adapter_contract import AdapterError
 from gateway.core.errors import ExchangeError, GatewayError, StoreError
 from gateway.core.exchange.lines import Line, LineDataset
+from gateway.operations.apart import side_by_side
 from gateway.operations.compare_counts import compare_counts
 from gateway.operations.deliver_rows import deliver_rows, take_feedback
 from gateway.operations.held_back import HELD, line_held
@@ -54,17 +55,16 @@ async def keep_lines(
 ) -> list[LineRun]:
     """One round over every line (or one); what a partner or its adapter does wrong is told, not raised.
 
-    Raises NoActivePolicy, StoreError.
+    Lines are gone over side by side, and told of in their order. Raises NoActivePolicy, StoreError.
     """
     await services.policies.fresh()
-    runs: list[LineRun] = []
-    for each in await approved_lines(services, direction):
-        if line not in (None, each.id) or each.standing(services.clock()) == "nothing":
-            continue
-        if not deliver and each.terms.direction == "in":
-            continue
-        runs += await _keep(services, each, deliver=deliver, at_once=at_once)
-    return runs
+    meant = [
+        each
+        for each in await approved_lines(services, direction)
+        if line in (None, each.id) and each.standing(services.clock()) != "nothing" and (deliver or each.terms.direction == "out")
+    ]
+    runs = await side_by_side(_keep(services, each, deliver=deliver, at_once=at_once) for each in meant)
+    return [run for of_line in runs for run in of_line]
 
 
 async def _keep(services: Services, line: Line, *, deliver: bool, at_once: bool) -> list[LineRun]:

@@ -27,6 +27,7 @@ from gateway.core.errors import ExchangeError, SettingsError, StoreError
 from gateway.core.exchange import feedback
 from gateway.core.exchange.manifests import Manifest, read_manifest
 from gateway.core.exchange.wire import b64, digest_text
+from gateway.operations.apart import side_by_side
 from gateway.operations.backing_off import due, pause
 from gateway.operations.believe_receipt import ask_for_receipts, contradicts, read_reply, take_feedback
 from gateway.operations.compare_heads import compare_heads
@@ -76,18 +77,67 @@ class Sent(Struct, frozen=True, kw_only=True):
 async def send_batch(services: Services, *, stream: str | None = None, deliver: bool = True, at_once: bool = False) -> list[Sent]:
     """Seal what changed for every stream of ours (or one), and deliver what is due; `at_once` does not wait for the retry schedule.
 
+    Streams are sealed one after the other, and told of in their order; over its own line no agreement waits for another's.
+
     Raises NoActivePolicy, SettingsError for a missing adapter, StoreError. What a partner does wrong is told, and a stream without a key.
     """
     await services.policies.fresh()
     streams = await streams_from(services.store.reads, services.signers.party, services.clock())
-    return [await _send(services, found, deliver=deliver, at_once=at_once) for found in streams if stream is None or found.name == stream]
+    under: dict[str, list[Stream]] = {}
+    for found in streams:
+        if stream is None or found.name == stream:
+            under.setdefault(found.governing.agreement.id, []).append(found)
+    sealing = asyncio.Lock()
+    sent: dict[str, Sent] = {}
+
+    async def over_one_line(those: Sequence[Stream]) -> None:
+        for each in those:
+            sent[each.name] = await _send(services, each, sealing, deliver=deliver, at_once=at_once)
+
+    await side_by_side(over_one_line(those) for those in under.values())
+    return [sent[found.name] for found in streams if found.name in sent]
 
 
-async def _send(services: Services, stream: Stream, *, deliver: bool, at_once: bool) -> Sent:
+async def _send(services: Services, stream: Stream, sealing: asyncio.Lock, *, deliver: bool, at_once: bool) -> Sent:
+    unheard = await compare_heads(services, stream) if deliver else None
+    async with sealing:  # much memory, and what was said beside is known
+        made = await _seal(services, stream)
+    delivered, code = await deliver_due(services, stream, at_once=at_once, unheard=unheard) if deliver else (0, None)
+    await _purge(services, stream)
+    out = await outbox.out_stream(services.store.reads, stream.name, stream.suite)
+    waiting = await outbox.waiting_batches(services.store.reads, stream.name)
+    stopped = out.stopped if out is not None else None
+    return Sent(
+        stream=stream.name,
+        partner=stream.receiver,
+        sealed=made.sealed,
+        lines=made.lines,
+        not_sent=made.not_sent,
+        delivered=delivered,
+        waiting=len(waiting),
+        state="stopped" if stopped else "waiting" if waiting or made.keyless else "acked" if delivered else "idle",
+        code=stopped or code or made.keyless,
+        seq=out.head.seq if out else 0,
+        size=out.head.tree.size if out else 0,
+        root=b64(out.head.tree.root()) if out else "",
+    )
+
+
+class _Made(Struct, frozen=True, kw_only=True):
+    """What was sealed of a stream now."""
+
+    sealed: int
+    lines: int
+    not_sent: Mapping[str, int]
+    keyless: str | None
+    """Code of a stream for which no key is good now."""
+
+
+async def _seal(services: Services, stream: Stream) -> _Made:
+    """Everything that there is to say of a stream."""
     sealed = lines = 0
     not_sent: dict[str, int] = {}
     keyless: str | None = None
-    unheard = await compare_heads(services, stream) if deliver else None
     while True:
         try:
             done = await seal_next(services, stream)
@@ -106,25 +156,7 @@ async def _send(services: Services, stream: Stream, *, deliver: bool, at_once: b
         lines += done.lines
         if not done.more:
             break
-    delivered, code = await deliver_due(services, stream, at_once=at_once, unheard=unheard) if deliver else (0, None)
-    await _purge(services, stream)
-    out = await outbox.out_stream(services.store.reads, stream.name, stream.suite)
-    waiting = await outbox.waiting_batches(services.store.reads, stream.name)
-    stopped = out.stopped if out is not None else None
-    return Sent(
-        stream=stream.name,
-        partner=stream.receiver,
-        sealed=sealed,
-        lines=lines,
-        not_sent=not_sent,
-        delivered=delivered,
-        waiting=len(waiting),
-        state="stopped" if stopped else "waiting" if waiting or keyless else "acked" if delivered else "idle",
-        code=stopped or code or keyless,
-        seq=out.head.seq if out else 0,
-        size=out.head.tree.size if out else 0,
-        root=b64(out.head.tree.root()) if out else "",
-    )
+    return _Made(sealed=sealed, lines=lines, not_sent=not_sent, keyless=keyless)
 
 
 async def deliver_due(
