@@ -16,7 +16,7 @@ from gateway.core.disclosure.query import Query, plan_query, question
 from gateway.core.publication.flat import subject_columns
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.searching import MAX_CANDIDATES, Hit, highlight
-from gateway.operations import owing, pages
+from gateway.operations import exports, owing, pages
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene, begin, refuse_ended
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.effort import MADE_ANEW
@@ -27,6 +27,7 @@ from gateway.operations.planning import subject_envelope
 from gateway.operations.reaching import owed_of
 from gateway.operations.record_access import shape_of
 from gateway.operations.row_forms import Form
+from gateway.operations.row_steps import after
 from gateway.services import Services
 from gateway.store import renderings, walks
 from gateway.store.conditions import Condition
@@ -101,7 +102,7 @@ async def _browse(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
         ready = ask.format != "csv" and _as_is(scene, form)
         told = Ahead() if ask.format == "msgpack" and scene.public and not _conditions(query)[1] else None
         steps = await _exported(scene, query, _everything(scene, query, told))
-        return pages.export_answer(scene, ask, form, steps, ready=ready, name="subjects", ahead=told)
+        return exports.export_answer(scene, ask, form, steps, ready=ready, name="subjects", ahead=told)
     position = ask.pages.position(scene.forms.tag)
     snapshot, version, key, back = scene.head.seq, scene.head.version, None, False
     if position is not None:
@@ -263,7 +264,7 @@ async def _everything(scene: Scene, query: Query, ahead: Ahead | None = None) ->
                 number, stale = told
                 made = dict(await _bodies(scene, [_Stale(subject_id=each) for each in stale], query, predicates))
                 ahead.rows = number - len(stale) + len(made)
-            steps = pages.after(first, steps)
+            steps = after(first, steps)
         async for rows in steps:
             if not predicates and all(row.fresh for row in rows):
                 yield [row.payload for row in rows]
@@ -316,7 +317,7 @@ async def _searched(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
     bodies = [body for _, body in rows]
     await owing.pay(scene, owed, shape_of(query), bodies)
     if query.limit is None:
-        return pages.export_answer(
+        return exports.export_answer(
             scene,
             ask,
             form,

@@ -11,8 +11,9 @@ from gateway.core.disclosure.obligations import Obligations
 from gateway.core.errors import LookupBudgetSpent, ObligationFailed, RowBudgetSpent, StoreError
 from gateway.core.records.periods import legal_day
 from gateway.operations.answering import Scene, seconds_to_midnight
-from gateway.operations.pages import begun, invalid
+from gateway.operations.pages import invalid
 from gateway.operations.record_access import record_shown, recorded
+from gateway.operations.row_steps import begun
 from gateway.store import budgets
 
 ROWS = "rows"

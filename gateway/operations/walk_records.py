@@ -20,7 +20,7 @@ from gateway.core.publication import flat
 from gateway.core.publication.forms import bulk_document, kind_of_form
 from gateway.core.records.catalogue import ListDef
 from gateway.core.records.model import SUBJECT_KINDS, DatasetId, SubjectId, SubjectKind
-from gateway.operations import owing, pages, walking
+from gateway.operations import exports, owing, pages, rows_in_files, walking
 from gateway.operations.answering import DOCUMENT, Scene, alike, refuse_ended
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.filtering import Plan, passes, path_value, plan_walk
@@ -29,6 +29,7 @@ from gateway.operations.planning import envelope_of, types_of
 from gateway.operations.reaching import owed_of
 from gateway.operations.record_access import shape_of
 from gateway.operations.row_forms import Form
+from gateway.operations.row_steps import after
 from gateway.store import walks
 from gateway.store.conditions import Condition, Payload
 from gateway.store.reads import Made
@@ -158,22 +159,22 @@ async def _export(
     as_rendered = in_order and scene.language == "zh-CN"
     lines_ready = as_rendered and ask.format == "csv" and len(chosen) == 1 and not ask.excel and (scene.caller.shared or not form.fields)
     plain = as_rendered and ask.format != "csv" and form.plain
-    if in_order and ask.format not in pages.FILES and (lines_ready or plain or scene.caller.shared):
-        write = pages.writing(scene, ask, form, ready=lines_ready)
+    if in_order and ask.format not in rows_in_files.FILES and (lines_ready or plain or scene.caller.shared):
+        write = exports.writing(scene, ask, form, ready=lines_ready)
         if lines_ready and form.fields:
             write = flat.Picked(scene.forms.columns(chosen, listing=plan.listing, bulk=True), form.columns).lines
         parts = _written(scene, plan, write, csv=lines_ready)
-        return pages.written_answer(scene, ask, form, parts, name=name, datasets=tuple(chosen), links=links)
-    if in_order and ask.format in pages.FILES:  # each row is shaped on its way into the file
+        return exports.written_answer(scene, ask, form, parts, name=name, datasets=tuple(chosen), links=links)
+    if in_order and ask.format in rows_in_files.FILES:  # each row is shaped on its way into the file
         ahead = Ahead()
         rendered = _rendered_steps(scene, plan, ahead=ahead if ask.format == "msgpack" and not plan.predicates else None)
         if ask.format == "xlsx":
-            rendered = pages.fitting(scene, form, plan.conditions, "listing" if plan.listing else "body", rendered, ahead)
-        return pages.export_answer(scene, ask, form, rendered, ready=False, name=name, datasets=tuple(chosen), ahead=ahead)
+            rendered = rows_in_files.fitting(scene, form, plan.conditions, "listing" if plan.listing else "body", rendered, ahead)
+        return exports.export_answer(scene, ask, form, rendered, ready=False, name=name, datasets=tuple(chosen), ahead=ahead)
     steps: AsyncIterator[Sequence[bytes]]
     steps = _rendered_steps(scene, plan) if in_order else walking.everything(source, plan, snapshot=walking.snapshot_of(scene))
     steps = await owing.paid(scene, owed, shape, steps, datasets=chosen)
-    return pages.export_answer(scene, ask, form, steps, ready=False, name=name, datasets=tuple(chosen), links=links)
+    return exports.export_answer(scene, ask, form, steps, ready=False, name=name, datasets=tuple(chosen), links=links)
 
 
 def _rendered(scene: Scene, plan: Plan, *, csv: bool = False, ahead: bool = False, made: Made | None = None) -> AsyncIterator[list[Any]]:
@@ -194,7 +195,7 @@ def _rendered(scene: Scene, plan: Plan, *, csv: bool = False, ahead: bool = Fals
     )
 
 
-async def _written(scene: Scene, plan: Plan, write: pages.Write, *, csv: bool) -> AsyncIterator[pages.Part]:
+async def _written(scene: Scene, plan: Plan, write: exports.Write, *, csv: bool) -> AsyncIterator[exports.Part]:
     """The rendered rows as they are written, where they are read; those among which one is stale are written when it is made anew."""
     async for step in _rendered(scene, plan, csv=csv, made=partial(_part, plan, write)):
         held = [row[0] for part in step if isinstance(part, list) for row in part if row[0]]
@@ -212,7 +213,7 @@ async def _written(scene: Scene, plan: Plan, write: pages.Write, *, csv: bool) -
         yield rows, b"".join(waiting)
 
 
-def _part(plan: Plan, write: pages.Write, rows: list[Row]) -> pages.Part | list[Row]:
+def _part(plan: Plan, write: exports.Write, rows: list[Row]) -> exports.Part | list[Row]:
     """Some rows as they are written; themselves, where one of them is to be made anew."""
     if plan.predicates:
         rows = [row for row in rows if row[0] or passes(plan, row[2])]
@@ -234,7 +235,7 @@ async def _rendered_steps(scene: Scene, plan: Plan, *, ahead: Ahead | None = Non
             number, stale = told
             made = await walking.live_rows(scene, plan, stale, csv=False) if stale else {}
             ahead.rows = number - len(stale) + len(made)
-        steps = pages.after(first, steps)
+        steps = after(first, steps)
     async for rows in steps:
         if plan.predicates:
             rows = [row for row in rows if row[0] or passes(plan, row[2])]

@@ -25,7 +25,7 @@ from pyarrow import ArrowInvalid
 
 from gateway.core.errors import StoreError, TextTooLongForFormat, TooManyRowsForFormat
 from gateway.core.publication.columns import Column, cell_of, typed
-from gateway.operations import pages, table_files, walking, workbook
+from gateway.operations import rows_in_files, table_files, walking, workbook
 from gateway.operations.table_files import (
     About,
     MsgpackFile,
@@ -377,7 +377,7 @@ def test_a_counted_export_is_not_kept_first(server: Server, monkeypatch: pytest.
     """Of everybody's exports the number of rows is known ahead, so MessagePack leaves as they come, on both databases."""
     rows = server.get(path.format(".json")).json()["items"]
     assert rows
-    monkeypatch.setattr(pages, "_filed", None)
+    monkeypatch.setattr(rows_in_files, "filed", None)
     assert msgspec.msgpack.decode(server.get(path.format(".msgpack")).content)["items"] == rows
     assert len(sheet(server.get(path.format(".xlsx")).content)) == len(rows) + 1
 
@@ -412,7 +412,7 @@ def test_a_late_fault_of_the_first_rows_is_an_answer(
     """However long the first rows are waited for, a database that fails at them is 503 and no beginning of a file."""
 
     async def breaks(*_arguments: Any, **_more: Any) -> Any:
-        await asyncio.sleep(5 * pages.PATIENCE_S)
+        await asyncio.sleep(5 * rows_in_files.PATIENCE_S)
         raise StoreError("the database answered: gone", code="store-unavailable")
         yield []
 
@@ -456,11 +456,11 @@ def test_stale_rows_are_counted_as_they_are_shown(fresh_city: City, monkeypatch:
             connection.execute("UPDATE records SET state = 'withdrawn', publish_until = '2020-01-01' WHERE record_id = ?", (ids[2],))
         left = [row["id"] for row in door.get(path.format(".json")).json()["items"]]
         assert left == [each for each in ids if each != ids[2]]
-        filed = pages._filed
+        filed = rows_in_files.filed
         for most, spooled in ((1000, False), (2, True)):
             monkeypatch.setattr(walks, "_STALE", most)
             walks._ahead.cache_clear()
-            monkeypatch.setattr(pages, "_filed", filed if spooled else None)
+            monkeypatch.setattr(rows_in_files, "filed", filed if spooled else None)
             found = msgspec.msgpack.decode(door.get(path.format(".msgpack")).content)["items"]
             assert [row["id"] for row in found] == left
     walks._ahead.cache_clear()
