@@ -44,7 +44,7 @@ from gateway.operations.set_up import shipped_policies
 from gateway.operations.take_receipt import keep_feedback, take_receipt
 from gateway.services import Services, open_services
 from gateway.settings import Clock
-from gateway.store import inbox
+from gateway.store import given_receipts
 from tests.house import make, settings_of, write_settings
 
 TONGHUA, BAISHAN = "credit.tonghua.example", "credit.baishan.example"
@@ -119,7 +119,7 @@ class Direct:
             self.there.unheard -= 1
             raise AdapterError("UNAVAILABLE", "断线", transient=True)
         if not self.there.lose_before:
-            for given in (await inbox.given_receipts(self.there.receiver.store.reads, TONGHUA, stream))[after:]:
+            for given in (await given_receipts.receipts_of(self.there.receiver.store.reads, TONGHUA, stream))[after:]:
                 yield given.no, notes.envelope(given.document), given.feedback
 
     async def close(self) -> None:
@@ -187,7 +187,7 @@ class Line:
         if not self.with_feedback or "body" not in said:
             return answered.body
         no = json.loads(said["body"])["no"]
-        given = await inbox.given_receipt(receiver.store.reads, sender, stream, no)
+        given = await given_receipts.receipt(receiver.store.reads, sender, stream, no)
         assert given is not None
         return json.dumps({"receipt": said, "feedback": given.feedback.decode()}).encode()
 
@@ -383,9 +383,9 @@ async def held_batch(services: Services, stream: str = PENALTIES) -> str:
 async def news(cities: Cities, stream: str = PENALTIES) -> list[str]:
     """What Baishan tells Tonghua in later receipts, once everything there has followed: the codes, in order of the lines."""
     reads = cities.baishan.store.reads
-    before = len(await inbox.given_receipts(reads, TONGHUA, stream))
+    before = len(await given_receipts.receipts_of(reads, TONGHUA, stream))
     await followed(cities.baishan)
-    given = (await inbox.given_receipts(reads, TONGHUA, stream))[before:]
+    given = (await given_receipts.receipts_of(reads, TONGHUA, stream))[before:]
     assert all(json.loads(each.document.body)["kind"] == "later" for each in given)
     lines = [json.loads(line) for each in given for line in each.feedback.splitlines()]
     return [line["code"] for line in sorted(lines, key=lambda line: line["i"])]

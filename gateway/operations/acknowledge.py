@@ -16,7 +16,7 @@ from gateway.core.exchange.feedback import Feedback, ReceiptAgreement, ReceiptCo
 from gateway.core.exchange.wire import SUITES, digest_text, instant
 from gateway.operations.partners import Stream, exchange_signers, stream_at
 from gateway.services import Services
-from gateway.store import audit, erasures, exits, inbox, owed
+from gateway.store import audit, erasures, exits, given_receipts, inbox, known_records, owed
 from gateway.store.owed import Owed
 from gateway.store.store import Source, Transaction
 
@@ -51,7 +51,7 @@ async def _ready(source: Source, stream: Stream) -> list[tuple[Owed, str]]:
     """What can be told of a stream now, each with its code."""
     debts = await owed.owed(source, stream.sender, stream.name, LINES)
     ids = [debt.record_id for debt in debts]
-    known = await inbox.known_records(source, ids)
+    known = await known_records.known(source, ids)
     seen = await exits.still_at(source, ids)
     unfinished = await erasures.unfinished(source, ids)
     states = await owed.states(source, ids)
@@ -109,7 +109,7 @@ async def _give(services: Services, tx: Transaction, stream: Stream, ready: Sequ
     )
     receipt = feedback.read_receipt(body)
     document = feedback.sign_receipt(body, receipt, exchange_signers(services, tx.now, required_algorithms(stream.rules)), suite)
-    await inbox.put_receipt(tx, stream.sender, stream.name, receipt.no, digest_text(body, suite), document, file)
+    await given_receipts.put(tx, stream.sender, stream.name, receipt.no, digest_text(body, suite), document, file)
     await owed.pay(tx, stream.sender, stream.name, [debt for debt, _ in ready])
     await audit.write(
         tx, "gateway", "batch.acknowledge", f"stream/{stream.sender}/{stream.name}", {"receipt": receipt.no, "lines": len(lines)}

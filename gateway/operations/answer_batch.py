@@ -22,7 +22,7 @@ from gateway.core.signing import Algorithm
 from gateway.operations.partners import exchange_signers
 from gateway.operations.parts_at_hand import PartsAtHand
 from gateway.services import Services
-from gateway.store import audit, inbox
+from gateway.store import audit, given_receipts, inbox
 from gateway.store.inbox import InBatch, InStream
 from gateway.store.store import Source, Transaction
 
@@ -103,7 +103,7 @@ class Answering:
 
     async def again(self, source: Source, stored: InBatch) -> Received:
         """The stored receipt, byte for byte."""
-        receipt = await inbox.given_receipt(source, stored.sender, stored.stream, stored.receipt_no or 0)
+        receipt = await given_receipts.receipt(source, stored.sender, stored.stream, stored.receipt_no or 0)
         if receipt is None:
             raise StoreError("a decided batch has no receipt", code="receipt-number", place=self.id)
         return Received(
@@ -250,7 +250,7 @@ class Answering:
         )
         receipt: Receipt = feedback.read_receipt(body)
         document = feedback.sign_receipt(body, receipt, exchange_signers(self.services, tx.now, self.required), self.suite)
-        await inbox.put_receipt(tx, self.claim.sender, self.name, receipt.no, digest_text(body, self.suite), document, file)
+        await given_receipts.put(tx, self.claim.sender, self.name, receipt.no, digest_text(body, self.suite), document, file)
         await inbox.put_in_batch(tx, self.row(result, code, receipt.no))
         await audit.write(
             tx,

@@ -24,7 +24,7 @@ from gateway.operations.judged import Chunk
 from gateway.operations.partners import stream_at
 from gateway.operations.recognise import decide
 from gateway.operations.render_public import IN_LOOP, uncollected
-from gateway.store import holds, inbox, measures, owed, recognitions
+from gateway.store import holds, inbox, known_records, measures, owed, recognitions
 from gateway.store.store import Transaction
 
 MAX_DROPPED_PERMILLE = 200
@@ -109,7 +109,7 @@ class _Application:
             await self._check_hold(tx)
             if prepared is not None:
                 for chunk in prepared:
-                    if await inbox.known_records(tx, chunk.rids) != chunk.known:
+                    if await known_records.known(tx, chunk.rids) != chunk.known:
                         raise StoreError("another stream has spoken of these records", code="stream-moved", place=self.manifest.stream)
                     await self._apply(tx, chunk)
             else:
@@ -177,7 +177,7 @@ class _Application:
         async with self.services.store.transaction() as tx:
             await self._still_as_checked(tx)
             await self._check_hold(tx)
-            before = await inbox.said_by(tx, self.manifest.sender, self.manifest.stream)
+            before = await known_records.said_by(tx, self.manifest.sender, self.manifest.stream)
             missing = before.copy()
             batches = await staged_epoch.verified(tx, self.admission, self.passed, missing)
             self.applied.touched += await staged_epoch.withdraw(self.services, tx, self.judging, missing)

@@ -19,7 +19,7 @@ from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import Stream
 from gateway.operations.render_public import IN_LOOP, uncollected
 from gateway.services import Services
-from gateway.store import erasures, inbox
+from gateway.store import erasures, known_records
 from gateway.store.owed import Owed
 from gateway.store.records import Outcome
 from gateway.store.store import Transaction
@@ -74,7 +74,7 @@ class Applied:
         held: dict[str, tuple[KnownRecord, bytes | None, str]] = {}
         for line in chunk.lines:
             self._count(line, outcomes.get(str(line.index)), tx.now, chunk.known, held)
-        await inbox.put_known(tx, held)
+        await known_records.put(tx, held)
         if self.dataset.category == "measure":
             taken = [line for line in chunk.lines if (said := outcomes.get(str(line.index))) is not None and said.result != "rejected"]
             await hear_measures.keep(tx, self.stream, taken)

@@ -22,7 +22,7 @@ from gateway.operations.apart import Troubles
 from gateway.operations.partners import line_to, stream_at
 from gateway.operations.release_frozen import ask_for_epoch
 from gateway.services import Services
-from gateway.store import agreement_ends, audit, held_agreements, inbox, old_epochs, outbox
+from gateway.store import agreement_ends, audit, held_agreements, inbox, old_epochs, out_epochs, outbox
 from gateway.store.store import Source, Transaction
 
 ASK_EVERY: Final = timedelta(minutes=10)
@@ -65,9 +65,9 @@ async def _go_on(services: Services, tx: Transaction, held: Held, ended: Held) -
         name = f"{agreement.id}.{terms.dataset}"
         out = await outbox.out_stream(tx, name, SUITES[terms.wire.suite]) if terms.from_ == ours else None
         if out is not None and out.head.seq and not out.stopped:  # else nothing of it was lost, or a person has to look first
-            epoch = await outbox.begin_epoch(tx, out)
+            epoch = await out_epochs.begin(tx, out)
             await outbox.stop_stream(tx, name, out.head.epoch, "SEQ_CLOSED")  # its parts are gone: what must disappear says the new one
-            await outbox.drop_older(tx, name, epoch)
+            await out_epochs.drop_older(tx, name, epoch)
             begun += 1
             said = {"epoch": epoch, "reason": "agreement-goes-on", "size": out.head.tree.size}
             await audit.write(tx, "gateway", "stream.epoch", f"stream/{name}", said)

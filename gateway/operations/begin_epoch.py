@@ -17,7 +17,7 @@ from gateway.core.exchange.wire import SUITES, strict_json
 from gateway.operations.partners import Stream, streams_from
 from gateway.operations.seal_batch import incomplete
 from gateway.services import Services
-from gateway.store import audit, old_epochs, outbox
+from gateway.store import audit, old_epochs, out_epochs, outbox
 from gateway.store.outbox import OutStream
 from gateway.store.store import Source
 
@@ -71,8 +71,8 @@ async def _begin(services: Services, stream: Stream, *, by: str, reason: str, lo
         if await _on_its_way(tx, out):
             if not lost or not await old_epochs.answered(tx, stream.name, out.head.epoch):
                 return out.head.epoch
-            await outbox.supersede(tx, stream.name, out.head.epoch)  # what had come of it is lost with the rest
-        epoch = await outbox.begin_epoch(tx, out)
+            await out_epochs.supersede(tx, stream.name, out.head.epoch)  # what had come of it is lost with the rest
+        epoch = await out_epochs.begin(tx, out)
         await audit.write(tx, by, "stream.epoch", f"stream/{stream.name}", {"epoch": epoch, "reason": reason, "size": out.head.tree.size})
     return epoch
 

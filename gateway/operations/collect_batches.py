@@ -28,7 +28,7 @@ from gateway.operations.look_in_folders import folders, look_in_folder
 from gateway.operations.partners import LONGEST_LOOK, agreed_lines, fetched_from, line_name, line_to, one_of_two
 from gateway.operations.receive_batch import receive_batch
 from gateway.services import Services
-from gateway.store import fetch_tries, inbox
+from gateway.store import fetch_tries, given_receipts, inbox
 from gateway.store.old_epochs import being_replaced
 
 TURN = timedelta(minutes=5)
@@ -165,8 +165,8 @@ async def _bring(services: Services, partner: str, stream: str, line: PartnerAda
     acknowledge = getattr(line, "acknowledge", None) if "acknowledge" in line.capabilities else None
     if acknowledge is None:
         return
-    for given in await inbox.receipts_to_bring(services.store.reads, partner, stream):
+    for given in await given_receipts.to_bring(services.store.reads, partner, stream):
         async with one_of_two(services, partner):
             await acknowledge(stream, given.no, notes.envelope(given.document), given.feedback)
         async with services.store.transaction() as tx:
-            await inbox.receipt_was_brought(tx, partner, stream, given.no)
+            await given_receipts.was_brought(tx, partner, stream, given.no)

@@ -33,6 +33,7 @@ from gateway.store import (
     kept_uploads,
     match_jobs,
     measures,
+    out_epochs,
     outbox,
     purged,
 )
@@ -127,7 +128,7 @@ async def _take_away(services: Services, part: Holding, waiting: list[Erasure]) 
             await outbox.stop_stream(tx, part.stream, part.epoch, "SEQ_CLOSED")  # what it waited for is not sent any more
         await begin_epoch(services, part.stream, by="gateway", reason="erased")
     async with services.store.transaction() as tx:
-        await outbox.supersede(tx, part.stream, part.epoch)
+        await out_epochs.supersede(tx, part.stream, part.epoch)
         await kept_parts.purge_records(tx, part.stream, part.record_ids)
     return True
 

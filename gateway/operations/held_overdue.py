@@ -10,7 +10,7 @@ from msgspec import Struct
 from gateway.core.exchange.feedback import read_receipt
 from gateway.operations.partners import stream_at
 from gateway.services import Services
-from gateway.store import inbox
+from gateway.store import given_receipts, inbox
 
 
 class HeldOverdue(Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ async def held_overdue(services: Services, sender: str, stream: str) -> HeldOver
     governed = await stream_at(reads, stream, sender, now) if batch is not None else None
     if batch is None or governed is None:
         return None
-    receipt = await inbox.given_receipt(reads, sender, stream, batch.receipt_no or 0)
+    receipt = await given_receipts.receipt(reads, sender, stream, batch.receipt_no or 0)
     since = datetime.fromisoformat(read_receipt(receipt.document.body).decided_at) if receipt is not None else batch.first_seen
     if now - since < timedelta(hours=governed.governing.agreement.terms.sla.hold_h):
         return None

@@ -46,7 +46,7 @@ from gateway.operations.partners import Stream, stream_at
 from gateway.operations.parts_at_hand import PartsAtHand
 from gateway.operations.render_public import IN_LOOP, uncollected
 from gateway.services import Services
-from gateway.store import inbox, owed, recognitions, records
+from gateway.store import inbox, known_records, owed, recognitions, records
 from gateway.store.reads import Row
 from gateway.store.store import Source
 
@@ -157,7 +157,7 @@ class Judging:
 
     async def _judge(self, source: Source, lines: Sequence[tuple[int, Line]]) -> Chunk:
         rids = tuple(line.rid for _, line in lines if line.rid is not None)
-        held = known = await inbox.known_records(source, rids)
+        held = known = await known_records.known(source, rids)
         self.left = await self._left_to_others(source, held)
         if self.snapshot is not None:
             stays = self.snapshot | {line.rid for _, line in lines if line.op in WITHDRAWN}  # that takes back what the old epoch told, too

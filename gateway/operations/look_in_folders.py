@@ -33,7 +33,7 @@ from gateway.operations.partners import LONGEST_LOOK, line_name, line_to
 from gateway.operations.receive_batch import receive_batch
 from gateway.operations.take_receipt import keep_feedback, take_receipt
 from gateway.services import Services
-from gateway.store import drops, held_agreements, inbox, ledger, withdrawn_offers
+from gateway.store import drops, given_receipts, held_agreements, inbox, ledger, withdrawn_offers
 from gateway.store.old_epochs import being_replaced
 
 DOCUMENTS_EVERY: Final = timedelta(minutes=10)
@@ -187,10 +187,10 @@ class _Look:
 
     async def _bring(self, stream: str) -> None:
         """Receipts of ours that do not lie there yet, in order."""
-        for given in await inbox.receipts_to_bring(self.services.store.reads, self.partner, stream):
+        for given in await given_receipts.to_bring(self.services.store.reads, self.partner, stream):
             await self.guest.acknowledge(stream, given.no, notes.envelope(given.document), given.feedback)
             async with self.services.store.transaction() as tx:
-                await inbox.receipt_was_brought(tx, self.partner, stream, given.no)
+                await given_receipts.was_brought(tx, self.partner, stream, given.no)
 
     async def _take_batches(self, stream: str, suite: Suite) -> None:
         cursor = await inbox.line_cursor(self.services.store.reads, stream)

@@ -15,7 +15,7 @@ from gateway.core.exchange.feedback import Receipt
 from gateway.operations.list_overdue import KINDS, Late, list_overdue
 from gateway.operations.report_exchange import StreamReport, report_exchange
 from gateway.services import Services
-from gateway.store import debts, inbox, ledger, outbox, owed
+from gateway.store import debts, given_receipts, inbox, ledger, outbox, owed
 from gateway.store.debts import What
 
 Way = Literal["out", "in"]
@@ -125,7 +125,7 @@ async def _receipt(services: Services, report: StreamReport, no: int) -> bytes |
     if report.direction == "out":
         row = await ledger.received_receipt(services.store.reads, report.stream, no)
         return bytes(row.body) if row is not None else None
-    given = await inbox.given_receipt(services.store.reads, report.partner, report.stream, no)
+    given = await given_receipts.receipt(services.store.reads, report.partner, report.stream, no)
     return given.document.body if given is not None else None
 
 

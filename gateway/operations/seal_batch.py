@@ -29,7 +29,7 @@ from gateway.operations.record_access import treatments_of
 from gateway.operations.render_public import IN_LOOP, uncollected
 from gateway.operations.say_lines import Said, Saying
 from gateway.services import Services
-from gateway.store import audit, changes, holds, kept_parts, ledger, outbox
+from gateway.store import audit, changes, holds, kept_parts, ledger, out_epochs, outbox
 from gateway.store.changes import Change
 from gateway.store.outbox import OutStream
 from gateway.store.store import Source, Transaction
@@ -69,7 +69,7 @@ async def seal_next(services: Services, stream: Stream) -> Pass:
     policies = services.policies.current()
     plans = policies.plan_set(stream.rules.terms.dataset, stream.governing.local.tier, stream.rules.terms.purpose)
     work = _Sealing(services, stream, policies, plans, out, now, only_withdrawals=mode == "withdrawals")
-    if out is not None and await outbox.in_flight(services.store.reads, out):
+    if out is not None and await out_epochs.in_flight(services.store.reads, out):
         old = await outbox.out_stream_at(services.store.reads, stream.name, out.head.epoch - 1, stream.suite)
         if old is not None and not old.stopped:
             recall = _Sealing(services, stream, policies, plans, old, now, only_withdrawals=True, recalling=True)
@@ -210,7 +210,7 @@ class _Sealing:
             return await self._commit(lines, position, more=more)
         if (position, self.plan) != (self.out.cursor, self.out.plan):
             async with self.services.store.transaction() as tx:
-                await outbox.move_old_cursor(tx, self.out, self.head, cursor=position, plan=self.plan)
+                await out_epochs.move_old_cursor(tx, self.out, self.head, cursor=position, plan=self.plan)
         return Pass(sealed=0, lines=0, not_sent={}, more=more)
 
     async def _changes_after(self, position: int) -> list[Change]:
@@ -286,7 +286,7 @@ class _Sealing:
         withdrawals = sum(line.op not in ("assert", "amend") for line, _ in lines)
         said = [sent for _, sent in lines]
         if self.recalling and self.out is not None:
-            await outbox.commit_recall(tx, self.out, sealed, said, cursor=to, plan=self.plan)
+            await out_epochs.commit_recall(tx, self.out, sealed, said, cursor=to, plan=self.plan)
         else:
             await outbox.commit_batch(tx, self.out, sealed, said, cursor=to, plan=self.plan, withdrawals=withdrawals)
         await self._told_again_beside(tx, [line.rid for line, _ in lines if line.rid in self.saying.left_out])

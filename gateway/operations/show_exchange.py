@@ -30,7 +30,7 @@ from gateway.operations.manage_agreements import own_keys, own_maintenance
 from gateway.operations.partners import stream_at, streams_from
 from gateway.operations.take_documents import take_document
 from gateway.services import Services
-from gateway.store import agreement_ends, audit, held_agreements, inbox, ledger, outbox, owed
+from gateway.store import agreement_ends, audit, given_receipts, held_agreements, inbox, ledger, outbox, owed
 from gateway.store.ledger import SentRecord
 from gateway.store.old_epochs import lengthens
 from gateway.store.out_trees import StreamTree
@@ -398,7 +398,7 @@ async def receipt(services: Services, partner: str, stream: str, no: int | None)
     if no is None:
         head = await inbox.in_stream(services.store.reads, sender, stream)
         no = head.receipt_no if head is not None else 0
-    given = await inbox.given_receipt(services.store.reads, sender, stream, no)
+    given = await given_receipts.receipt(services.store.reads, sender, stream, no)
     if given is None:
         raise NotFound
     return Shown(body=notes.envelope(given.document))
@@ -409,7 +409,7 @@ async def feedback(services: Services, partner: str, stream: str, no: int) -> Sh
 
     Raises NotFound.
     """
-    given = await inbox.given_receipt(services.store.reads, await _from(services, partner, stream), stream, no)
+    given = await given_receipts.receipt(services.store.reads, await _from(services, partner, stream), stream, no)
     if given is None:
         raise NotFound
     return Shown(body=given.feedback, media="application/x-ndjson")

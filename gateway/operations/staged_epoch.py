@@ -20,7 +20,7 @@ from gateway.operations.answer_batch import BatchRefused
 from gateway.operations.judge_lines import CHUNK, Judging
 from gateway.operations.parts_at_hand import PartsAtHand
 from gateway.services import Services
-from gateway.store import inbox, measures
+from gateway.store import inbox, known_records, measures
 from gateway.store.store import Transaction
 
 
@@ -65,6 +65,6 @@ async def withdraw(services: Services, tx: Transaction, judging: Judging, missin
         actor = f"partner/{judging.stream.sender}"
         await accept_records(services, tx, admitted, judging.dataset, actor=actor, texts=({},) * len(some))
         gone = {rid: (msgspec.structs.replace(missing[rid], op="retract"), None, instant(tx.now)) for rid in some}
-        await inbox.put_known(tx, gone)
+        await known_records.put(tx, gone)
         await measures.drop_measures(tx, some)
     return rids

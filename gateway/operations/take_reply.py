@@ -16,7 +16,7 @@ from gateway.operations.backing_off import pause
 from gateway.operations.believe_receipt import Reply, believed, contradicts, take_feedback
 from gateway.operations.partners import Stream
 from gateway.services import Services
-from gateway.store import audit, ledger, outbox
+from gateway.store import audit, ledger, out_epochs, outbox
 from gateway.store.outbox import OutBatch
 
 UNEXPLAINED = "SIG_PART_MISSING"
@@ -60,9 +60,9 @@ async def take_reply(services: Services, stream: Stream, batch: OutBatch, manife
         if lines is not None and acked:
             await take_feedback(tx, stream.name, lines)
         if acked and manifest.snapshot == "last":
-            await outbox.finish_epoch(tx, stream.name, batch.epoch, notes.envelope(said.document))
+            await out_epochs.finish(tx, stream.name, batch.epoch, notes.envelope(said.document))
         if receipt.code == "SEQ_GAP" and manifest.snapshot != "none":
-            await outbox.unstage(tx, stream.name, batch.epoch)
+            await out_epochs.unstage(tx, stream.name, batch.epoch)
         if refused:
             await outbox.stop_stream(tx, stream.name, batch.epoch, receipt.code or receipt.result)
         await audit.write(

@@ -1,11 +1,11 @@
-"""The inbox (exchange.md §6, §8): partners' streams, the batches that came, what is known of partners' records, and our receipts.
+"""The inbox (exchange.md §6, §7): partners' streams and the batches that came, each until it is decided, and what freezes a stream.
 
 Rules:
 - A head is moved by compare-and-swap, so that two processes never apply one batch twice.
-- Receipts are numbered without gaps and chained; whoever asks again gets the stored bytes.
 - Parts hold values of records, so they stand here encrypted, and only as long as they are needed.
 
-This room must not verify a signature or judge a batch: `core/exchange` does; it keeps what was decided.
+This room must not verify a signature or judge a batch: `core/exchange` does; it keeps what was decided. What we answered stands in
+`given_receipts`, what is held of records in `known_records`.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,8 +19,7 @@ from gateway.core.errors import StoreError
 from gateway.core.exchange.manifests import Head
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import SignedDocument
-from gateway.core.exchange.records import KnownRecord
-from gateway.core.exchange.wire import SHA256, Suite, b64, split_stream
+from gateway.core.exchange.wire import SHA256, Suite, b64
 from gateway.store import batch_parts
 from gateway.store.dialects import among, one_of
 from gateway.store.reads import Row
@@ -28,11 +27,8 @@ from gateway.store.store import Source, Transaction, moment, stamp
 from gateway.store.tables import (
     in_batches,
     in_parts,
-    in_records,
     in_streams,
     line_cursors,
-    receipts,
-    records,
 )
 
 
@@ -134,11 +130,6 @@ _IN_STAGED = (
     )
     .order_by(in_batches.c.seq)
 )
-_IN_SAID = sa.select(in_records).where(
-    in_records.c.sender == sa.bindparam("sender"),
-    in_records.c.stream == sa.bindparam("stream"),
-    one_of(in_records.c.op, "assert", "amend"),
-)
 _IN_GAP = sa.select(sa.func.min(in_batches.c.first_seen).label("since")).where(
     in_batches.c.sender == sa.bindparam("sender"),
     in_batches.c.stream == sa.bindparam("stream"),
@@ -165,16 +156,6 @@ _PART_KEY = (
 )
 _IN_PART_NAMES = sa.select(in_parts.c.name).where(*_PART_KEY)
 _IN_PART = sa.select(in_parts).where(*_PART_KEY, in_parts.c.name == sa.bindparam("of_name"))
-_IN_RECORDS = sa.select(in_records).where(among(in_records.c.record_id, "wanted"))
-_OURS = sa.select(records.c.record_id, records.c.dataset).where(among(records.c.record_id, "wanted"), records.c.issuer == "")
-_RECEIPT = sa.select(receipts).where(
-    receipts.c.sender == sa.bindparam("sender"), receipts.c.stream == sa.bindparam("stream"), receipts.c.no == sa.bindparam("of_no")
-)
-_RECEIPTS = (
-    sa.select(receipts)
-    .where(receipts.c.sender == sa.bindparam("sender"), receipts.c.stream == sa.bindparam("stream"))
-    .order_by(receipts.c.no)
-)
 
 
 async def in_stream(source: Source, sender: str, stream: str, suite: Suite = SHA256) -> InStream | None:
@@ -359,26 +340,6 @@ async def drop_staged(tx: Transaction, sender: str, stream: str, epoch: int) -> 
         await drop_in_parts(tx, batch)
 
 
-async def known_records(source: Source, rids: Collection[str]) -> dict[str, KnownRecord]:
-    """What we hold of these record ids: partners' by their last line, our own as ours."""
-    wanted = {"wanted": list(rids)}
-    known = {
-        row.record_id: KnownRecord(sender=None, dataset=row.dataset, v=0, op="assert", leaf=b"") for row in await source.all(_OURS, wanted)
-    }
-    for row in await source.all(_IN_RECORDS, wanted):
-        dataset = split_stream(row.stream)[1]
-        known[row.record_id] = KnownRecord(sender=row.sender, dataset=dataset, v=row.v, op=row.op, leaf=row.leaf, stream=row.stream)
-    return known
-
-
-async def put_known(tx: Transaction, rows: Mapping[str, tuple[KnownRecord, bytes | None, str]]) -> None:
-    """What we hold of records now: by id, the line that took effect, its clear payload (none after an erasure) and its time."""
-    if not rows:
-        return
-    written = [(rid, one.sender, one.stream, one.v, one.op, one.leaf, payload, at) for rid, (one, payload, at) in sorted(rows.items())]
-    await tx.put(in_records, ("record_id", "sender", "stream", "v", "op", "leaf", "payload", "at"), ("record_id",), written)
-
-
 async def advance(tx: Transaction, before: InStream | None, head: Head, *, sender: str, created: datetime) -> None:
     """Put the head of a partner's stream after a batch was applied, if it still stands where it stood.
 
@@ -477,12 +438,6 @@ async def refused_epoch(source: Source, sender: str, stream: str, *, after: int)
     return last if last > after else 0
 
 
-async def said_by(source: Source, sender: str, stream: str) -> dict[str, KnownRecord]:
-    """Every record of a partner's stream that is in force here by its last line."""
-    rows, dataset = await source.all(_IN_SAID, {"sender": sender, "stream": stream}), split_stream(stream)[1]
-    return {row.record_id: KnownRecord(sender=sender, dataset=dataset, v=row.v, op=row.op, leaf=row.leaf, stream=stream) for row in rows}
-
-
 async def swap_epoch(tx: Transaction, sender: str, stream: str, epoch: int, receipt_no: int) -> None:
     """The new epoch stands: what was staged is applied with its last batch, what waited in an older one is superseded, a fork is over."""
     mine = (in_batches.c.sender == sender, in_batches.c.stream == stream)
@@ -535,56 +490,3 @@ async def freeze(tx: Transaction, sender: str, stream: str, code: str) -> None:
         .where(in_streams.c.sender == sender, in_streams.c.stream == stream, in_streams.c.frozen.is_(None))
         .values(frozen=code)
     )
-
-
-async def put_receipt(tx: Transaction, sender: str, stream: str, no: int, digest: str, document: SignedDocument, feedback: bytes) -> None:
-    """Keep a receipt that we give, as the next of its stream.
-
-    Raises StoreError receipt-number when it is not the next.
-    """
-    row = await tx.one(_IN_STREAM, {"sender": sender, "stream": stream})
-    if row is None or row.receipt_no + 1 != no:
-        raise StoreError("a receipt has the next number of its stream", code="receipt-number", place=f"{stream}/{no}")
-    await tx.execute(
-        sa.insert(receipts).values(sender=sender, stream=stream, no=no, body=document.body, note=document.note, feedback=feedback)
-    )
-    await tx.execute(
-        sa.update(in_streams)
-        .where(in_streams.c.sender == sender, in_streams.c.stream == stream)
-        .values(receipt_no=no, receipt_digest=digest)
-    )
-
-
-class GivenReceipt(Struct, frozen=True, kw_only=True):
-    """A receipt that we gave, with its feedback file."""
-
-    no: int
-    document: SignedDocument
-    feedback: bytes
-
-
-async def given_receipt(source: Source, sender: str, stream: str, no: int) -> GivenReceipt | None:
-    """One receipt that we gave."""
-    row = await source.one(_RECEIPT, {"sender": sender, "stream": stream, "of_no": no})
-    return GivenReceipt(no=row.no, document=SignedDocument(row.body, row.note), feedback=row.feedback) if row is not None else None
-
-
-async def receipts_to_bring(source: Source, sender: str, stream: str) -> list[GivenReceipt]:
-    """Receipts that a sender from whom we fetch has not got yet, in order."""
-    row = await source.one(_IN_STREAM, {"sender": sender, "stream": stream})
-    if row is None or row.receipt_no == (row.brought_no or 0):
-        return []
-    numbers = range((row.brought_no or 0) + 1, row.receipt_no + 1)
-    found = [await given_receipt(source, sender, stream, no) for no in numbers]
-    return [each for each in found if each is not None]
-
-
-async def receipt_was_brought(tx: Transaction, sender: str, stream: str, no: int) -> None:
-    """The sender has it."""
-    await tx.execute(sa.update(in_streams).where(in_streams.c.sender == sender, in_streams.c.stream == stream).values(brought_no=no))
-
-
-async def given_receipts(source: Source, sender: str, stream: str) -> list[GivenReceipt]:
-    """Every receipt that we gave for a stream, in order."""
-    rows = await source.all(_RECEIPTS, {"sender": sender, "stream": stream})
-    return [GivenReceipt(no=row.no, document=SignedDocument(row.body, row.note), feedback=row.feedback) for row in rows]

@@ -21,14 +21,13 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.sealing import Sealed
 from gateway.core.exchange.wire import SHA256, Suite
 from gateway.store import batch_parts
-from gateway.store.dialects import among, one_of
+from gateway.store.dialects import one_of
 from gateway.store.reads import Row
 from gateway.store.store import Source, Transaction, moment, stamp
 from gateway.store.tables import (
     out_batches,
     out_leaves,
     out_parts,
-    out_recalled,
     out_records,
     out_streams,
     out_subtrees,
@@ -43,6 +42,7 @@ class OutStream(Struct, frozen=True, kw_only=True):
     plan: str
     acked_seq: int
     stopped: str | None
+
 
 _OUT_STREAM = sa.select(out_streams).where(out_streams.c.stream == sa.bindparam("stream")).order_by(out_streams.c.epoch.desc()).limit(1)
 _OUT_STREAM_AT = sa.select(out_streams).where(
@@ -133,6 +133,7 @@ class SentLine(Struct, frozen=True, gc=False, kw_only=True):
     seed: bytes | None
     valid_until: datetime | None = None
 
+
 _OUT_RECORD_COLUMNS = (
     "stream", "record_id", "v", "op", "idx", "epoch", "seq", "view_digest", "seed", "valid_until", "acked_at", "refused", "held",
 )  # fmt: skip
@@ -147,7 +148,7 @@ async def commit_batch(
     """
     stream, epoch, seq = sealed.head.stream, sealed.head.epoch, sealed.head.seq
     await move_cursor(tx, before, sealed.head, cursor=cursor, plan=plan)
-    await put_batch(tx, sealed, _leaves_of(lines), withdrawals=withdrawals)
+    await put_batch(tx, sealed, leaves_of(lines), withdrawals=withdrawals)
     latest = {line.record_id: line for line in lines}
     await tx.put(
         out_records,
@@ -174,7 +175,8 @@ async def commit_batch(
     )
 
 
-def _leaves_of(lines: Sequence[SentLine]) -> list[tuple[int, str, bytes]]:
+def leaves_of(lines: Sequence[SentLine]) -> list[tuple[int, str, bytes]]:
+    """Leaves as `put_batch` takes them."""
     return [(line.idx, line.record_id, line.leaf) for line in lines]
 
 
@@ -224,114 +226,10 @@ async def put_batch(
     await tx.insert(out_subtrees, ("stream", "epoch", "level", "number", "hash"), [(stream, epoch, *each) for each in sealed.subtrees])
 
 
-async def begin_epoch(tx: Transaction, before: OutStream) -> int:
-    """The next epoch of a stream, with nothing in it; of an old one that has stopped nothing is sent any more. Its number."""
-    present = await out_stream(tx, before.head.stream, before.head.tree.suite)
-    if _place(present) != _place(before):
-        raise StoreError("another process has moved this stream", code="stream-moved", place=before.head.stream)
-    stream, epoch = before.head.stream, before.head.epoch + 1
-    tree = CompactRange(before.head.tree.suite)
-    await tx.execute(
-        sa.insert(out_streams).values(stream=stream, epoch=epoch, acked_seq=0, seq=0, size=0, range=tree.dump(), cursor=0, plan="")
-    )
-    if before.stopped:
-        await drop_older(tx, stream, epoch)
-    return epoch
-
-
-async def drop_older(tx: Transaction, stream: str, epoch: int) -> None:
-    """Nothing of older epochs is sent any more."""
-    await tx.execute(
-        sa.update(out_batches)
-        .where(out_batches.c.stream == stream, out_batches.c.epoch < epoch, out_batches.c.state.in_(("sealed", "published", "waiting")))
-        .values(state="superseded", next_attempt_at=None)
-    )
-    superseded = sa.select(out_batches.c.seq).where(
-        out_batches.c.stream == stream, out_batches.c.state.in_(("superseded", "nacked")), out_batches.c.epoch == out_parts.c.epoch
-    )
-    await tx.execute(sa.delete(out_parts).where(out_parts.c.stream == stream, out_parts.c.epoch < epoch, out_parts.c.seq.in_(superseded)))
-
-
-async def supersede(tx: Transaction, stream: str, epoch: int) -> None:
-    """What was not acknowledged of an epoch is not sent any more."""
-    mine = (out_batches.c.stream == stream, out_batches.c.epoch == epoch)
-    waiting = out_batches.c.state.in_(("sealed", "published", "waiting"))
-    await tx.execute(sa.update(out_batches).where(*mine, waiting).values(state="superseded", next_attempt_at=None))
-
-
 async def out_stream_at(source: Source, stream: str, epoch: int, suite: Suite) -> OutStream | None:
     """Where one of our streams stands in one of its epochs."""
     row = await source.one(_OUT_STREAM_AT, {"stream": stream, "of_epoch": epoch})
     return _out_stream(row, suite) if row is not None else None
-
-
-async def in_flight(source: Source, out: OutStream | None) -> bool:
-    """Whether a new epoch is on its way that the partner has not swapped in yet: then withdrawals go out in the old one too."""
-    if out is None or out.head.epoch == 1 or out.stopped:
-        return False
-    first = await out_batch(source, out.head.stream, out.head.epoch, 1)
-    return first is None or first.state != "acked"
-
-
-async def commit_recall(
-    tx: Transaction, before: OutStream, sealed: Sealed, lines: Sequence[SentLine], *, cursor: int, plan: str
-) -> None:
-    """Write down a batch of withdrawals of the old epoch; what the new one says of these records stays as it is.
-
-    Raises StoreError stream-moved when another process has sealed meanwhile.
-    """
-    stream, epoch = sealed.head.stream, sealed.head.epoch
-    await move_old_cursor(tx, before, sealed.head, cursor=cursor, plan=plan)
-    await put_batch(tx, sealed, _leaves_of(lines), withdrawals=len(lines))
-    ids = [line.record_id for line in lines]
-    mine = (out_recalled.c.stream == stream, out_recalled.c.epoch == epoch)
-    await tx.execute(sa.delete(out_recalled).where(*mine, among(out_recalled.c.record_id, "wanted")), {"wanted": ids})
-    rows = [(stream, epoch, line.record_id, line.v, line.op, sealed.head.seq, None) for line in lines]
-    await tx.insert(out_recalled, ("stream", "epoch", "record_id", "v", "op", "seq", "acked_at"), rows)
-
-
-async def move_old_cursor(tx: Transaction, before: OutStream, head: Head, *, cursor: int, plan: str) -> None:
-    """Put head and cursor of the old epoch, if it still stands where it stood.
-
-    Raises StoreError stream-moved when it does not.
-    """
-    present = await out_stream_at(tx, head.stream, head.epoch, head.tree.suite)
-    if _place(present) != _place(before):
-        raise StoreError("another process has moved this stream", code="stream-moved", place=head.stream)
-    await _put_place(tx, head, cursor=cursor, plan=plan)
-
-
-async def finish_epoch(tx: Transaction, stream: str, epoch: int, receipt: bytes) -> None:
-    """The partner has swapped: every batch of the epoch is acknowledged, and what the epoch does not name is withdrawn there."""
-    mine = (out_batches.c.stream == stream, out_batches.c.epoch == epoch, out_batches.c.code == STAGED)
-    await tx.execute(sa.update(out_batches).where(*mine).values(state="acked", code=None, receipt=receipt, next_attempt_at=None))
-    await drop_older(tx, stream, epoch)
-    arrived = sa.select(out_batches.c.seq).where(
-        out_batches.c.stream == stream, out_batches.c.epoch == out_recalled.c.epoch, out_batches.c.state == "acked"
-    )
-    await tx.execute(
-        sa.update(out_recalled)
-        .where(
-            out_recalled.c.stream == stream,
-            out_recalled.c.epoch < epoch,
-            out_recalled.c.acked_at.is_(None),
-            sa.or_(out_recalled.c.op != "erase", out_recalled.c.seq.not_in(arrived)),
-        )
-        .values(acked_at=tx.now_text)  # said again in this epoch; where an erasure has arrived, it is the first word that is acknowledged
-    )
-    older = (out_records.c.stream == stream, out_records.c.epoch < epoch)
-    await tx.execute(
-        sa.update(out_records)
-        .where(*older, out_records.c.op.in_(("assert", "amend")))
-        .values(op="retract", acked_at=tx.now_text, seed=None, view_digest=b"", valid_until=None)
-    )
-    await tx.execute(sa.update(out_records).where(*older, out_records.c.acked_at.is_(None)).values(acked_at=tx.now_text))
-
-
-async def unstage(tx: Transaction, stream: str, epoch: int) -> None:
-    """The partner lacks something of the new epoch: all of it goes again."""
-    mine = (out_batches.c.stream == stream, out_batches.c.epoch == epoch, out_batches.c.code == STAGED)
-    await tx.execute(sa.update(out_batches).where(*mine).values(code=None, next_attempt_at=None))
 
 
 async def move_cursor(tx: Transaction, before: OutStream | None, head: Head, *, cursor: int, plan: str) -> None:
@@ -340,13 +238,13 @@ async def move_cursor(tx: Transaction, before: OutStream | None, head: Head, *, 
     Raises StoreError stream-moved when it does not.
     """
     present = await out_stream(tx, head.stream, head.tree.suite)
-    if _place(present) != _place(before):
+    if place_of(present) != place_of(before):
         raise StoreError("another process has moved this stream", code="stream-moved", place=head.stream, hint="read again from its cursor")
     if before is None:
         values = _place_values(head, cursor=cursor, plan=plan)
         await tx.execute(sa.insert(out_streams).values(stream=head.stream, epoch=head.epoch, acked_seq=0, **values))
         return
-    await _put_place(tx, head, cursor=cursor, plan=plan)
+    await put_place(tx, head, cursor=cursor, plan=plan)
 
 
 def _place_values(head: Head, *, cursor: int, plan: str) -> dict[str, object]:
@@ -360,12 +258,14 @@ def _place_values(head: Head, *, cursor: int, plan: str) -> dict[str, object]:
     }
 
 
-async def _put_place(tx: Transaction, head: Head, *, cursor: int, plan: str) -> None:
+async def put_place(tx: Transaction, head: Head, *, cursor: int, plan: str) -> None:
+    """Head and cursor of a stream that has its row."""
     values = _place_values(head, cursor=cursor, plan=plan)
     await tx.execute(sa.update(out_streams).where(out_streams.c.stream == head.stream, out_streams.c.epoch == head.epoch).values(**values))
 
 
-def _place(stream: OutStream | None) -> tuple[int, int, int, str] | None:
+def place_of(stream: OutStream | None) -> tuple[int, int, int, str] | None:
+    """What has to be the same for nobody to have been at a stream meanwhile."""
     return None if stream is None else (stream.head.epoch, stream.head.seq, stream.cursor, stream.plan)
 
 

@@ -31,7 +31,7 @@ from gateway.operations.manage_agreements import change_state, own_keys, take_ke
 from gateway.operations.manage_keys import new_key, revoke_key
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services, load_signers
-from gateway.store import inbox
+from gateway.store import given_receipts, inbox
 from gateway.store.tables import out_streams, records
 from tests.attacks.field import BOOKS, MET, Answer, Attacker, Field, Ground, refused
 from tests.crash.dying import serving
@@ -360,7 +360,7 @@ async def test_a15_disclosures_that_do_not_belong(field: Field):
     answer = await attacker.hit(attacker.seal(lines))
     assert answer.result == "partial"
     assert json.loads(json.loads(answer.body)["body"])["counts"]["rejected"] == len(lines)
-    (given,) = await inbox.given_receipts(field.cities.baishan.store.reads, TONGHUA, PENALTIES)
+    (given,) = await given_receipts.receipts_of(field.cities.baishan.store.reads, TONGHUA, PENALTIES)
     assert [json.loads(line)["code"] for line in given.feedback.splitlines()] == ["SCHEMA_DISCLOSURE"] * len(lines)
     assert await field.held() == {}
     assert moved(before, await field.of_baishan()) <= BOOKS

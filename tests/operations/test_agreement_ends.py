@@ -22,7 +22,7 @@ from gateway.operations.send_batch import send_batch
 from gateway.operations.tell_partners import send_letters
 from gateway.operations.watch_exchange import conditions
 from gateway.services import Services, open_services
-from gateway.store import agreement_ends, held_agreements, inbox, outbox
+from gateway.store import agreement_ends, held_agreements, known_records, outbox
 from gateway.store.tables import in_parts, in_records, inquiries, out_parts, recognitions, record_versions
 from tests.ledger import check_ledger
 from tests.operations.publishing import HONOURS as HONOURS_DATASET
@@ -140,7 +140,7 @@ async def test_frozen_is_kept_and_shown_to_nobody(tmp_path: Path):
         await repair(cities.tonghua, made[0], actor="test", document="示例")
         (sent,) = await send_batch(cities.tonghua, stream=PENALTIES, at_once=True)
         assert sent.state == "acked"
-        assert (await inbox.known_records(cities.baishan.store.reads, made))[made[0]].op == "repair"
+        assert (await known_records.known(cities.baishan.store.reads, made))[made[0]].op == "repair"
 
 
 async def test_withdrawals_are_acknowledged_after_a_purge(cities: Cities):
@@ -261,7 +261,7 @@ async def test_what_is_renewed_has_not_ended(tmp_path: Path):
         (first, _) = (await held_agreements.held_agreements(cities.baishan.store.reads))[AGREEMENT]
         between = cities.at(first.agreement.ends + timedelta(hours=1))
         assert await end_agreements(between.baishan) == []
-        assert (await inbox.known_records(between.baishan.store.reads, made))[made[0]].op == "assert"
+        assert (await known_records.known(between.baishan.store.reads, made))[made[0]].op == "assert"
         await take_keys(between.baishan, await own_keys(between.tonghua), by="test")
 
 

@@ -26,7 +26,7 @@ from gateway.operations.recognise import follow
 from gateway.operations.send_batch import send_batch
 from gateway.operations.take_measures import record_measure
 from gateway.settings import AuthoritySetting
-from gateway.store import inbox, measures, recognitions, records
+from gateway.store import known_records, measures, recognitions, records
 from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.confirming import confirm
@@ -156,7 +156,7 @@ async def test_nobody_speaks_about_the_records_of_others(cities: Cities):
         foreign = KnownRecord(
             sender="credit.elsewhere.example", dataset=DATASET, v=1, op="retract", leaf=b"\0" * 32, stream=f"elsewhere.{DATASET}"
         )
-        await inbox.put_known(tx, {rid(61): (foreign, None, "2026-06-02T02:30:00Z")})
+        await known_records.put(tx, {rid(61): (foreign, None, "2026-06-02T02:30:00Z")})
     for one in (ours, honoured, rid(61)):
         for line in (
             forger.penalty(1, v=7, rid=one),

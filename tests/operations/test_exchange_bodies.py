@@ -10,7 +10,7 @@ from gateway.operations.collect_batches import collect_batches
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.partners import one_of_two
 from gateway.operations.send_batch import send_batch
-from gateway.store import inbox, outbox
+from gateway.store import given_receipts, outbox
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import TAX, code, penalty, put, violation
 from tests.operations.test_exchange_pull_agreements import SHORT, only
@@ -35,7 +35,7 @@ async def test_what_many_agreements_bring_is_never_too_much(tmp_path: Path, deli
             assert await collect_batches(served.bs) == {}
         streams = [PENALTIES, *(f"{name}.{TAX}" for name in OTHERS)]
         assert [await outbox.waiting_batches(served.th.store.reads, stream) for stream in streams] == [[]] * 6
-        given = [await inbox.given_receipts(served.bs.store.reads, TONGHUA, stream) for stream in streams]
+        given = [await given_receipts.receipts_of(served.bs.store.reads, TONGHUA, stream) for stream in streams]
         assert [len(each) for each in given] == [1] * 6
 
 

@@ -27,7 +27,7 @@ from gateway.operations.partners import agreed_lines
 from gateway.operations.report_exchange import report_exchange
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.services import Services
-from gateway.store import drops, held_agreements, inbox, ledger, outbox, records
+from gateway.store import drops, given_receipts, held_agreements, inbox, ledger, outbox, records
 from gateway.store.tables import out_batches
 from gateway.store.tables import records as record_rows
 from tests.adapters.drop_partner import SftpServer, serving
@@ -115,7 +115,7 @@ async def a_whole_exchange(cities: Cities) -> None:
         assert await collect_batches(services) == {}
     late = await ledger.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=-1)
     assert late is None, "the withdrawal is acknowledged"
-    given = await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)
+    given = await given_receipts.receipts_of(cities.baishan.store.reads, TONGHUA, PENALTIES)
     assert [each.no for each in given] == [1, 2, 3], "each batch was answered once, and there is one later receipt"
     for services in (cities.tonghua, cities.baishan):
         await check_ledger(services)
@@ -225,7 +225,7 @@ async def test_a_batch_that_is_not_whole_waits_until_its_time_is_over(cities: Ci
     assert await inbox.in_batches_at(cities.baishan.store.reads, TONGHUA, PENALTIES, 1, 1) == [], "nothing was written of it"
     late = cities.at(cities.now + days(31))
     await collect_batches(late.baishan)
-    (given,) = await inbox.given_receipts(late.baishan.store.reads, TONGHUA, PENALTIES)
+    (given,) = await given_receipts.receipts_of(late.baishan.store.reads, TONGHUA, PENALTIES)
     assert b'"result":"rejected","code":"TIME_EXPIRED"' in given.document.body
     assert await in_force(late.baishan) == set()
     await collect_batches(late.tonghua)
@@ -459,7 +459,7 @@ async def test_eight_who_look_at_once(cities: Cities):
         for services in (cities.baishan, cities.tonghua):
             await asyncio.gather(*(collect_batches(services) for _ in range(8)))
     assert await in_force(cities.baishan) == set(made)
-    assert len(await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)) == 1
+    assert len(await given_receipts.receipts_of(cities.baishan.store.reads, TONGHUA, PENALTIES)) == 1
     assert await states(cities) == {(1, 1): ("acked", None)}
     assert not list(root_of(cities).rglob("*.tmp"))
     for services in (cities.tonghua, cities.baishan):
@@ -507,11 +507,11 @@ async def test_a_receiver_that_dies_before_it_has_answered(cities: Cities, monke
         patched.setattr("adapters.file_drop.FileDrop.acknowledge", dying)
         with pytest.raises(Dies):
             await collect_batches(cities.baishan)
-    (given,) = await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)
+    (given,) = await given_receipts.receipts_of(cities.baishan.store.reads, TONGHUA, PENALTIES)
     assert await collect_batches(cities.baishan) == {}
     lies = root_of(cities) / PENALTIES / TONGHUA / "receipts"
     assert (lies / "0000000001.json").read_bytes() == given.document.body
-    assert len(await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)) == 1
+    assert len(await given_receipts.receipts_of(cities.baishan.store.reads, TONGHUA, PENALTIES)) == 1
 
 
 async def test_folders_are_looked_into_as_often_as_the_line_says(cities: Cities):

@@ -16,7 +16,7 @@ from gateway.operations.finish_erasures import finish_erasures
 from gateway.operations.hold_stream import hold_stream
 from gateway.operations.manage_agreements import change_state
 from gateway.operations.watch_exchange import conditions
-from gateway.store import erasures, inbox
+from gateway.store import erasures, given_receipts
 from gateway.store.tables import erasures as erased_rows
 from gateway.store.tables import in_batches, in_parts
 from tests.administrators import hand
@@ -115,7 +115,7 @@ async def test_a_held_batch_does_not_keep_back_an_erasure(cities: Cities) -> Non
     assert told(await forger.send(sealed)) == ("held", "HOLD_RATE")
     forger.cities = later = cities.at(early.now + timedelta(seconds=1))
     assert await followed(later.baishan) == 2
-    said = (await inbox.given_receipts(later.baishan.store.reads, TONGHUA, PENALTIES))[-1].feedback.splitlines()
+    said = (await given_receipts.receipts_of(later.baishan.store.reads, TONGHUA, PENALTIES))[-1].feedback.splitlines()
     acknowledged = sorted((json.loads(line)["rid"], json.loads(line)["code"]) for line in said)
     assert acknowledged == [(rid(31), "ACK_ERASED"), (rid(500), "ACK_ERASED")]
     assert told(await forger.send(sealed)) == ("rejected", "HOLD_REFUSED"), "its sender goes on in a new epoch"

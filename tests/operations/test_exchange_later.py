@@ -19,7 +19,7 @@ from gateway.operations.reissue_lists import follow as follow_lists
 from gateway.operations.render_public import render_public, settle
 from gateway.operations.send_batch import send_batch
 from gateway.operations.take_receipt import take_receipt
-from gateway.store import exits, inbox, ledger, outbox
+from gateway.store import exits, given_receipts, ledger, outbox
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
@@ -87,7 +87,7 @@ async def test_a_later_receipt_counts_nothing_and_is_chained(cities: Cities):
     await send_batch(cities.tonghua, stream=PENALTIES)
     later = cities.at(cities.now + timedelta(hours=3))
     assert await followed(later.baishan) == 2
-    given = await inbox.given_receipts(later.baishan.store.reads, TONGHUA, PENALTIES)
+    given = await given_receipts.receipts_of(later.baishan.store.reads, TONGHUA, PENALTIES)
     body = json.loads(given[-1].document.body)
     assert (body["kind"], body["batch"], body["result"], body["no"], set(body["counts"].values())) == ("later", None, "applied", 3, {0})
     lines = [json.loads(line) for line in given[-1].feedback.splitlines()]
@@ -122,7 +122,7 @@ async def test_a_later_receipt_that_is_not_to_be_believed(cities: Cities):
     await repair(cities.tonghua, record_id, actor="test")
     await send_batch(cities.tonghua, stream=PENALTIES)
     await followed(cities.baishan)
-    (*_, last) = await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)
+    (*_, last) = await given_receipts.receipts_of(cities.baishan.store.reads, TONGHUA, PENALTIES)
     from gateway.operations.take_receipt import keep_feedback
 
     body = notes.envelope(last.document)
@@ -148,7 +148,7 @@ async def test_a_receipt_that_contradicts_one_that_is_held_stops_the_stream(citi
     """Of a batch that was acknowledged long ago too: another receipt of its number, or a neighbour that is chained to another one."""
     await penalise(cities, 1)
     await send_batch(cities.tonghua, stream=PENALTIES)
-    (first,) = await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)
+    (first,) = await given_receipts.receipts_of(cities.baishan.store.reads, TONGHUA, PENALTIES)
     held = json.loads(first.document.body) | ({"no": 10, "previous": "sha-256:" + "A" * 43 + "="} if changed.get("no") == 9 else {})
 
     async def bring(said: dict[str, Any]) -> str | None:

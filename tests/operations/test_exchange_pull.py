@@ -16,7 +16,7 @@ from gateway.operations.decide_held import decide_held
 from gateway.operations.handle_case import repair
 from gateway.operations.send_batch import send_batch
 from gateway.operations.take_receipt import take_receipt
-from gateway.store import held_agreements, inbox, ledger, outbox
+from gateway.store import given_receipts, held_agreements, inbox, ledger, outbox
 from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -133,7 +133,7 @@ async def test_a_later_decision_is_brought_too(cities: Cities):
     troubles = await collect_batches(cities.baishan)
     assert troubles == {f"{TONGHUA}/{AGREEMENT}": "not-found"}, "the sender here knows nothing of the forger's batch"
     await decide_held(cities.baishan, PENALTIES, batch=await held_batch(cities.baishan), apply=True, by=hand(), reason="已核对")
-    waiting = await inbox.receipts_to_bring(cities.baishan.store.reads, TONGHUA, PENALTIES)
+    waiting = await given_receipts.to_bring(cities.baishan.store.reads, TONGHUA, PENALTIES)
     assert [given.no for given in waiting] == [1, 2], "in order, until they have arrived"
 
 
@@ -147,7 +147,7 @@ async def test_receipts_that_are_not_to_be_believed(cities: Cities):
     await lay_ready(cities)
     await collect_batches(cities.baishan)
     await followed(cities.baishan)
-    given = await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)
+    given = await given_receipts.receipts_of(cities.baishan.store.reads, TONGHUA, PENALTIES)
     last = notes.envelope(given[-1].document)
     with pytest.raises(NotFound):
         await take_receipt(cities.tonghua, TONGHUA, PENALTIES, last)

@@ -27,7 +27,7 @@ from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.set_up import shipped_policies
 from gateway.operations.withdraw import withdraw
 from gateway.settings import Clock
-from gateway.store import inbox, ledger, outbox, recognitions, records
+from gateway.store import given_receipts, ledger, outbox, recognitions, records
 from gateway.store import policies as policy_rows
 from gateway.store.tables import in_records, out_batches, out_parts
 from tests.administrators import hand
@@ -130,7 +130,7 @@ async def test_a_lost_receipt_comes_again(cities: Cities):
     assert (await told(cities)).state == "waiting"
     assert await states(cities.baishan, record_id) == ["in_force"]
     assert (await told(cities)).state == "acked"
-    assert len(await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)) == 1
+    assert len(await given_receipts.receipts_of(cities.baishan.store.reads, TONGHUA, PENALTIES)) == 1
 
 
 async def test_order_is_kept_behind_a_batch_that_waits(cities: Cities):

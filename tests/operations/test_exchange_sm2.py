@@ -24,7 +24,7 @@ from gateway.operations.manage_agreements import Side, base_url, countersign, fi
 from gateway.operations.manage_keys import new_key, revoke_key, write_key
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services, load_signers
-from gateway.store import changes, inbox, outbox
+from gateway.store import changes, given_receipts, outbox
 from tests.attacks.test_mutants import ONE_IN, accepted, batch_of_sealed, drawn
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -92,7 +92,7 @@ async def test_a_stream_under_sm2(tmp_path: Path, wire: str):
             assert {algorithms[line.key_id] for line in notes.parse(note).lines} == wanted
         digest = "sm3:" if wire == GM1 else "sha-256:"
         assert all(part["digest"].startswith(digest) for part in json.loads(batch.manifest)["parts"])
-        given = await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)
+        given = await given_receipts.receipts_of(cities.baishan.store.reads, TONGHUA, PENALTIES)
         assert {len(notes.parse(each.document.note).lines) for each in given} == {len(wanted)}
         assert await outbox.waiting_batches(cities.tonghua.store.reads, PENALTIES) == []
         keys = await own_keys(cities.tonghua)

@@ -14,7 +14,7 @@ from gateway.operations.apply_batch import apply_batch
 from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import change_state, take_notice
 from gateway.operations.send_batch import send_batch
-from gateway.store import held_agreements
+from gateway.store import held_agreements, known_records
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
@@ -38,9 +38,7 @@ async def penalise(cities: Cities, number: int) -> str:
 
 async def ops(cities: Cities, *record_ids: str) -> list[str | None]:
     """What Baishan last heard of records."""
-    from gateway.store import inbox
-
-    held = await inbox.known_records(cities.baishan.store.reads, record_ids)
+    held = await known_records.known(cities.baishan.store.reads, record_ids)
     return [held[record_id].op if record_id in held else None for record_id in record_ids]
 
 

@@ -23,7 +23,7 @@ from gateway.operations.receive_batch import Received, resume_waiting
 from gateway.operations.send_batch import send_batch
 from gateway.operations.take_documents import take_document
 from gateway.services import Services
-from gateway.store import inbox, outbox
+from gateway.store import given_receipts, inbox, outbox
 from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -282,7 +282,7 @@ async def test_what_withdrawals_overtook_does_not_hold_its_batch(cities: Cities)
     assert await states(cities, *numbers) == ["repair", "erase"] * 15
     await change_state(cities.baishan, AGREEMENT, "active", reason="测试", by="test")
     await resume_waiting(cities.baishan)
-    *_, late, behind = await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)
+    *_, late, behind = await given_receipts.receipts_of(cities.baishan.store.reads, TONGHUA, PENALTIES)
     for given, unchanged in ((late, 30), (behind, 0)):
         said = json.loads(given.document.body)
         assert (said["result"], said["counts"]["unchanged"], said["counts"]["rejected"]) == ("applied", unchanged, 0)

@@ -35,7 +35,7 @@ from gateway.operations.verify_log import verify_store
 from gateway.operations.watch_exchange import conditions
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
-from gateway.store import audit, held_agreements, inbox, inquiries, outbox, purged, records
+from gateway.store import audit, given_receipts, held_agreements, inbox, inquiries, outbox, purged, records
 from gateway.store.subjects import subject_by_key
 from gateway.store.tables import (
     agreement_inventories,
@@ -272,7 +272,7 @@ async def codes(cities: Cities, forger: Forger, *lines: Any) -> list[str]:
     """What Baishan says of these lines, posted as the next batch of Tonghua."""
     received = await forger.post(*lines)
     assert received.no is not None
-    given = await inbox.given_receipt(cities.baishan.store.reads, TONGHUA, forger.rules.stream, received.no)
+    given = await given_receipts.receipt(cities.baishan.store.reads, TONGHUA, forger.rules.stream, received.no)
     assert given is not None
     return [msgspec.json.decode(line)["code"] for line in given.feedback.splitlines()]
 

@@ -30,7 +30,7 @@ from gateway.operations.take_measures import record_measure
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from gateway.settings import AuthoritySetting
-from gateway.store import inbox, measures, recognitions, records
+from gateway.store import given_receipts, measures, recognitions, records
 from gateway.store import policies as policy_rows
 from gateway.store.tables import log_entries
 from gateway.web import pages
@@ -341,7 +341,7 @@ async def test_a_partner_tells_of_measures_on_what_it_was_told(cities: Cities):
     before = await contents(cities.tonghua.store)
     await send_batch(cities.baishan, at_once=True)
     assert moved(before, await contents(cities.tonghua.store)) <= LEDGER
-    given = await inbox.given_receipts(cities.tonghua.store.reads, BAISHAN, f"{AGREEMENT}.measures")
+    given = await given_receipts.receipts_of(cities.tonghua.store.reads, BAISHAN, f"{AGREEMENT}.measures")
     codes = [json.loads(line)["code"] for line in given[-1].feedback.splitlines()]
     assert sorted(codes) == ["SCOPE_OWNER", "SCOPE_OWNER", "SUBJ_CONFLICT"]
     assert [each[0] for each in await standing(cities.tonghua, told_of)] == ["filing-accepted"]

@@ -28,7 +28,7 @@ from gateway.operations.send_batch import send_batch
 from gateway.operations.tell_partners import hear_partners, tell_partners
 from gateway.operations.withdraw_offer import withdraw_offer
 from gateway.services import Services
-from gateway.store import inbox
+from gateway.store import known_records
 from gateway.store.held_agreements import held_agreements
 from gateway.store.tables import audit
 from tests.ledger import check_ledger
@@ -181,7 +181,7 @@ async def test_whoever_only_fetches_hears(tmp_path: Path):
         (first,) = ids(await put(th, DATASET, rows[0]))
         await send_batch(th)
         assert await collect_batches(bs) == {}
-        assert (await inbox.known_records(bs.store.reads, [first]))[first].op == "assert"
+        assert (await known_records.known(bs.store.reads, [first]))[first].op == "assert"
         (second,) = ids(await put(th, DATASET, rows[1]))
         await send_batch(th, stream=PENALTIES)
         await change_state(th, AGREEMENT, "suspended", reason="测试", by="test")
@@ -190,12 +190,12 @@ async def test_whoever_only_fetches_hears(tmp_path: Path):
         assert await hear_partners(bs, at_once=True) == {}
         assert await version(bs, 1) == ("suspended", f"{TONGHUA}: resume")
         await collect_batches(bs)
-        known = await inbox.known_records(bs.store.reads, [first, second])
+        known = await known_records.known(bs.store.reads, [first, second])
         assert {rid: one.op for rid, one in known.items()} == {first: "repair"}, "what stands still is not given, what withdraws is"
         await change_state(th, AGREEMENT, "active", reason="测试", by="test")
         assert await hear_partners(bs, at_once=True) == {}
         assert await collect_batches(bs) == {}
-        known = await inbox.known_records(bs.store.reads, [first, second])
+        known = await known_records.known(bs.store.reads, [first, second])
         assert {rid: one.op for rid, one in known.items()} == {first: "repair", second: "assert"}
         digest = (await agreements(th))[0].digest
         toml = edited(edited(next_version(served, digest), *change), *at_once)
@@ -290,5 +290,5 @@ async def test_an_end_dated_back_still_takes_withdrawals(tmp_path: Path):
         await repair(th, record_id, actor="test", document="示例")
         (sent,) = await send_batch(th, stream=PENALTIES, at_once=True)
         assert (sent.lines, sent.state, sent.waiting) == (1, "acked", 0)
-        assert (await inbox.known_records(bs.store.reads, [record_id]))[record_id].op == "repair"
+        assert (await known_records.known(bs.store.reads, [record_id]))[record_id].op == "repair"
         await check_ledger(th)
