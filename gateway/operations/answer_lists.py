@@ -59,7 +59,7 @@ async def _list_document(scene: Scene, listing: ListDef) -> dict[str, Any]:
         rows = await walks.count(reads, on_list, plan=scene.forms.tag, now=scene.now_text)
     else:
         rows = await told_rows(scene, *on_list)
-    document = list_document(listing, rows=rows, seq=scene.head.seq, origin=scene.origin)
+    document = list_document(listing, rows=rows, seq=scene.head.seq, origin=scene.origin, english=scene.language == "en")
     return localise(await with_versions(scene, f"lists/{listing.id}", document), scene.language)
 
 

@@ -107,12 +107,18 @@ async def shapes(services: Services, caller: Caller, language: Language) -> Shap
 
 
 def _fields_schema(scene: Scene, held: Dataset) -> dict[str, Any]:
+    titles = {name: field.label_en for name, field in held.fields.items()} | {"summary": "Summary"} if scene.language == "en" else {}
     kinds = [
-        {"title": plan.kind, "type": "object", "properties": _plain(plan.schema["properties"]), "additionalProperties": False}
+        {"title": plan.kind, "type": "object", "properties": _titled(plan.schema["properties"], titles), "additionalProperties": False}
         for plan in scene.forms.plan_sets[held.id].plans.values()
     ]
     title = (held.label_en or held.label) if scene.language == "en" else held.label
     return {"$schema": DIALECT, "title": title, "anyOf": kinds}
+
+
+def _titled(properties: Mapping[str, Any], titles: Mapping[str, str | None]) -> dict[str, Any]:
+    """The schemas of fields, under these titles where there is one."""
+    return {name: _plain(shape) | ({"title": title} if (title := titles.get(name)) else {}) for name, shape in properties.items()}
 
 
 def _plain(value: Any) -> Any:

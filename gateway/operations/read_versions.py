@@ -426,10 +426,11 @@ async def ftm_catalog(services: Services, language: Language) -> Answer:
         if current is None:
             continue
         name = _ftm_name(scene, each)
+        title = each.listing.title(english=language == "en") if each.listing is not None else each.title
         entities = f"{scene.origin}/v1/{each.id}/versions/{current.name}.ftm.json"
         datasets.append(
             {
-                "name": name, "title": each.title, "version": current.name, "entities_url": entities,
+                "name": name, "title": title, "version": current.name, "entities_url": entities,
                 "delta_url": f"{scene.origin}/v1/ftm/{name}/delta.json", "updated_at": current.built_at,
                 "resources": [{"name": "entities.ftm.json", "url": entities, "mime_type": "application/json+ftm"}],
             }

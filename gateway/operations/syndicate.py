@@ -97,13 +97,14 @@ async def _channel(
 ) -> Channel:
     stale = [row.record_id for row in rows if not row.fresh]
     anew = await live(scene, stale, listing=True, seqs={row.record_id: row.seq for row in rows}) if stale else {}
+    title = held.title(english=scene.language == "en")
     entries: list[Entry] = []
     for row in rows:
         body = row.payload if row.fresh else anew.get(row.record_id)
         if body is not None:
             entries.append(
                 syndication.listing_entry(
-                    localise(DOCUMENT.decode(body), scene.language), list_name=held.label, told_at=row.told_at,
+                    localise(DOCUMENT.decode(body), scene.language), list_name=title, told_at=row.told_at,
                     op="add" if row.seq == row.added_seq else "mod", origin=scene.origin, language=scene.language,
                 )
             )  # fmt: skip
@@ -112,7 +113,7 @@ async def _channel(
     licence = licence_of(scene.forms, (held.dataset,))
     return Channel(
         id=syndication.tag(scene.origin, f"list/{held.id}"),
-        title=held.label,
+        title=title,
         subtitle=_WORDS[scene.language][0],
         author=held.authority.name,
         language=scene.language,

@@ -36,7 +36,7 @@ MAX_HEADERS: Final = 16_384
 PREFLIGHT_AGE: Final = "86400"
 _ALLOWED_HEADERS: Final = (
     "Accept, Accept-Language, Authorization, Cache-Control, Case-Ref, Content-Digest, Content-Type, DPoP, Idempotency-Key, If-Match, "
-    "If-Modified-Since, If-None-Match, If-Range, Last-Event-ID, Officer, Purpose, Range, traceparent"
+    "If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Last-Event-ID, Officer, Purpose, Range, traceparent"
 )
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")

@@ -28,7 +28,7 @@ Chunks = AsyncIterator[bytes]
 
 EXPOSED: Final = (
     "Link, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, Request-Cost, Request-Id, Policy-Version, Policy-Plan, "
-    "Dataset-Version, Repr-Digest, Deprecation, Sunset, Idempotent-Replay, DPoP-Nonce, WWW-Authenticate"
+    "Dataset-Version, Repr-Digest, Content-Disposition, Content-Range, Deprecation, Sunset, Idempotent-Replay, DPoP-Nonce, WWW-Authenticate"
 )
 
 COMMON: Final[tuple[Header, ...]] = (

@@ -152,7 +152,8 @@ def test_every_path_has_its_methods_and_no_other(sqlite_server: Server, address:
     assert preflight.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in preflight.headers
     assert set(preflight.headers["access-control-allow-methods"].split(", ")) == allowed
-    assert {"authorization", "last-event-id", "idempotency-key", "if-none-match"} <= {
+    wanted = {"authorization", "last-event-id", "idempotency-key", "if-none-match", "if-match", "if-unmodified-since", "if-range", "range"}
+    assert wanted <= {
         name.strip().lower() for name in preflight.headers["access-control-allow-headers"].split(",")
     }
     assert preflight.headers["access-control-max-age"] == "86400"

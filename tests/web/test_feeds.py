@@ -187,6 +187,13 @@ def test_english_is_given_to_who_wants_it(sqlite_server: Server) -> None:
     assert english.headers["content-language"] == "en"
     assert "Shown until: " in english.text
     assert "公示至：" in chinese.text
+    name = sqlite_server.get(f"/v1/lists/{LIST}", accept_language="en").json()["name"]
+    assert name.isascii()
+    assert name in {each["name"] for each in sqlite_server.get("/v1/lists", accept_language="en").json()["items"]}
+    assert feedparser.parse(english.content).feed.title == name
+    assert sqlite_server.get(f"/v1/feeds/{LIST}.json", accept_language="en").json()["title"] == name
+    assert name in {each["title"] for each in sqlite_server.get("/v1/ftm/catalog.json", accept_language="en").json()["datasets"]}
+    assert feedparser.parse(chinese.content).feed.title == sqlite_server.get(f"/v1/lists/{LIST}").json()["name"] != name
 
 
 # --- pages and removals ------------------------------------------------------------------------------------------------

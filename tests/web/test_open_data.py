@@ -294,6 +294,21 @@ def test_the_dictionary_tells_how_fields_are_classed(server: Server) -> None:
             assert field["sensitivity"] == CLASSES[given if isinstance(given, str) else given["legal"]], field["name"]
 
 
+def test_schemas_name_fields_in_the_language(server: Server) -> None:
+    """As the dictionary does; of the shape nothing changes."""
+    for dataset in DATASETS:
+        url = f"/v1/datasets/{dataset}/schema"
+        names = {each["name"]: each for each in server.get(f"/v1/datasets/{dataset}/dictionary").json()["fields"]}
+        chinese, english = server.get(url).json(), server.get(url, accept_language="en").json()
+        for one, other in zip(chinese["anyOf"], english["anyOf"], strict=True):
+            titles = [{name: shape.pop("title") for name, shape in each["properties"].items()} for each in (one, other)]
+            assert one == other
+            assert titles[1].get("summary", "Summary") == "Summary"
+            for name, told in names.items():
+                if name in titles[0]:
+                    assert (titles[0][name], titles[1][name]) == (told["name_zh"], told["name_en"])
+
+
 def test_quality_is_what_anybody_can_count(server: Server) -> None:
     """Rows, completeness and objections per source are those of the download, and every source of it is told."""
     told = server.get("/v1/datasets/administrative-penalties/quality").json()

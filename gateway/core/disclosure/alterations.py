@@ -109,7 +109,13 @@ _TABLES: Final = {
             area="list",
             added="widens",
             removed="widens",  # its legal basis was asked for; without it nobody asks
-            members={"label": _NEUTRAL, "legal_basis": any_ground, "households": directions.allowed, "persons": directions.allowed},
+            members={
+                "label": _NEUTRAL,
+                "label_en": _NEUTRAL,
+                "legal_basis": any_ground,
+                "households": directions.allowed,
+                "persons": directions.allowed,
+            },
         ),
         _Table(area="redline", added="narrows", removed="widens", members={"except_": fewer}),
         _Table(area="exception", added="widens", removed="narrows", members={"basis": every_ground, "until": at_most}),

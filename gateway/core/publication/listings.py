@@ -57,12 +57,12 @@ def measures_of(view: View, catalogue: Catalogue) -> list[Document]:
     return [{"text": measure.text, "basis": [basis_document(basis) for basis in measure.basis]}]
 
 
-def list_document(listing: ListDef, *, rows: int | None, seq: int, origin: str) -> Document:
+def list_document(listing: ListDef, *, rows: int | None, seq: int, origin: str, english: bool) -> Document:
     """What a list is: basis, authority, conditions, and how many rows the caller would get."""
     address = f"{origin}/v1/lists/{listing.id}"
     return {
         "id": listing.id,
-        "name": listing.label,
+        "name": listing.title(english=english),
         "polarity": listing.polarity,
         "polarity_label": label("polarity", listing.polarity),
         "dataset": listing.dataset,

@@ -136,6 +136,7 @@ class ListDef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     id: IdText
     label: str
+    label_en: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     dataset: DatasetId
     polarity: Literal["black", "red"]
     legal_basis: tuple[BasisRef, ...]
@@ -147,6 +148,10 @@ class ListDef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     persons: Literal[False] | tuple[BasisRef, ...] = False
     range_bit: Annotated[int, Meta(ge=0, le=31)]
     authority_lookup_uri: Address | None = None
+
+    def title(self, *, english: bool) -> str:
+        """What it is called in that language; in Chinese where it has no English name."""
+        return self.label_en if english and self.label_en else self.label
 
     def takes(self, kind: SubjectKind) -> bool:
         """Whether subjects of this kind may stand on the list at all."""
