@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from gateway import __version__
 from gateway.core.publication.flat import cell, flatten
-from gateway.web.describe import Described, Parameter, Schema
+from gateway.web.describe import SUFFIXES, TABLE_MEDIA, Described, Parameter, Schema
 from gateway.web.negotiation import CSV, JSON, MSGPACK, NDJSON, PARQUET, PROBLEM, XLSX
 from gateway.web.problems import KINDS, Problem, ProblemKind
 
@@ -120,6 +120,14 @@ def _example(parameter: Parameter) -> str | int | None:
         return found
     kinds = {schema.get("type"), *(each.get("type") for each in schema.get("oneOf", ()))}
     return int(parameter.example) if "integer" in kinds and parameter.example.isdecimal() else parameter.example
+
+
+def _told(described: Described) -> str:
+    """What an operation does, and where it has several formats, how one is chosen."""
+    return f"{described.description} {_CHOSEN}" if described.media == TABLE_MEDIA else described.description
+
+
+_CHOSEN: Final = f"The suffixes {' '.join(SUFFIXES)} choose the format, before `Accept`."
 
 
 def _request_body(described: Described) -> dict[str, Any]:
@@ -256,7 +264,7 @@ def document(handlers: Iterable[HTTPRouteHandler], beyond: Collection[str] = (),
             "operationId": described.operation_id,
             "tags": [described.tag],
             "summary": described.summary,
-            "description": described.description,
+            "description": _told(described),
             "parameters": [_parameter(parameter) for parameter in described.takes],
             **({} if described.form is None else {"security": [{"assertion": []}]}),
             **_request_body(described),

@@ -814,7 +814,9 @@ def test_documents_are_served(server: Server) -> None:
         assert "示例药业公司" in matching, "a request as it may be sent"
         assert ("使用目的，凭证有多个目的时必填。" in matching) == (language == "zh-CN") != ("Purpose of use." in matching)
         assert "mapping" in page.text.partition('id="submitMatchJob"')[2].partition("</section>")[0], "and each member of a form"
-    assert server.get("/docs/style.css").headers["content-type"] == "text/css; charset=utf-8"
+    style = server.get("/docs/style.css")
+    assert style.headers["content-type"] == "text/css; charset=utf-8"
+    assert "section { overflow-x: auto; }" in style.text, "a narrow page moves its tables, and breaks no name of a parameter"
     both = server.get("/problems/not-found", accept="text/html", accept_language="en")
     assert "未找到" in both.text
     assert both.headers["content-language"] == "zh-CN, en"

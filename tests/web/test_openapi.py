@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from gateway.app import openapi_document
+from gateway.core.publication.version_formats import formats_for
 from gateway.web import openapi
 from gateway.web.api.routes import ROUTES
-from gateway.web.describe import Described
+from gateway.web.describe import SUFFIXES, Described
 from gateway.web.documents import CONTENT_POLICY, Documents
 from gateway.web.pages import problem_kind
 from gateway.web.problems import KINDS
@@ -112,6 +113,18 @@ def test_every_described_handler_stands_in_the_document() -> None:
     """And none stands there twice."""
     described = [each for handler in ROUTES if isinstance(each := handler.opt.get("described"), Described) and each.public]
     assert len({each.operation_id for each in described}) == len(described) == len(OPERATIONS + POSTS + DELETES)
+
+
+def test_suffixes_of_formats_are_told_where_they_are_served() -> None:
+    """Of each operation that has a path for each, and of no other; of versions, the formats of their files."""
+    told = {operation["operationId"]: operation["description"] for _, operation in OPERATIONS}
+    served = {str(handler.operation_id): handler.paths for handler in ROUTES if handler.operation_id in told}
+    for name, paths in served.items():
+        suffixed = any(path.endswith(".parquet") for path in paths)
+        assert (" ".join(SUFFIXES) in told[name]) == suffixed, name
+    version = next(operation for path, operation in OPERATIONS if path == "/v1/lists/{list_id}/versions/{version}")
+    text = next(each["description"] for each in version["parameters"] if each["name"] == "version")
+    assert all(f".{name}" in text for name in formats_for("black"))
 
 
 @pytest.mark.parametrize(("path", "operation"), FORMS, ids=[path for path, _ in FORMS])

@@ -91,8 +91,7 @@ SUBJECTS = Described(
     operation_id="searchSubjects",
     tag="主体",
     summary="查找主体",
-    description="Search organisations by name or code, or walk them by id. With `q` the order is relevance. "
-    "The suffixes .json .ndjson .csv choose the format.",
+    description="Search organisations by name or code, or walk them by id. With `q` the order is relevance.",
     takes=(
         Q,
         structs.replace(KIND, example="enterprise"),

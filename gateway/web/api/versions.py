@@ -61,7 +61,7 @@ _FILE_PROBLEMS: Final = (
 VERSION: Final = Parameter(
     name="version",
     where="path",
-    text="版本，或 latest；后接 .ndjson、.csv、.json、.msgpack、.xlsx、.parquet 为文件（307 到当前发布号）。"
+    text="版本，或 latest；后接 .ndjson、.csv、.json、.msgpack、.xlsx、.parquet（失信名单另有 .ftm.json）为文件（307 到当前发布号）。"
     "A version or `latest`; with a suffix its file.",
     schema={"type": "string", "pattern": r"^(latest|[0-9]{14}-[0-9]{1,16})$"},
     example="latest",
