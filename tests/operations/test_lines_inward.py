@@ -11,8 +11,10 @@ import sqlalchemy as sa
 from msgspec import structs
 
 from adapters.frontend_database_simulator import LOCAL, Province, on
-from gateway.core.disclosure.views import closed_gate
+from gateway.core.disclosure.row_language import Attributes
+from gateway.core.disclosure.views import closed_gate, view
 from gateway.core.exchange.wire import digest_text
+from gateway.core.publication.documents import record_head
 from gateway.core.records.model import DatasetId, RecordId
 from gateway.operations.keep_lines import LineRun, keep_lines
 from gateway.operations.line_reports import line_streams
@@ -139,6 +141,23 @@ async def test_rows_come_in_vouched_and_burden_nobody(town: Town) -> None:
     told = {row["RECID"]: (row["FK_ZT"], row["FK_CODE"]) for row in town.province.rows()}
     assert told == {"a": ("00", None), "b": ("10", "SUBJ_USCC"), "c": ("00", None)}
     assert (await town.pull()).rows == 0
+
+
+async def test_what_nobody_signed_is_shown_as_such(town: Town) -> None:
+    """A department reads beside a vouched burden that no authority confirmed it, whatever fields it asks for; the bank is not shown it."""
+    town.put("a")
+    await town.pull()
+    record = await town.record("a")
+    policies, now = town.services.policies.current(), town.services.clock()
+    shown = policies.plan_set(DatasetId(PENALTIES), "department", "dept.supervision")
+    bank = policies.plan_set(DatasetId(PENALTIES), "pboc", "pboc.report")
+    assert shown is not None
+    assert bank is not None
+    seen = view(record, shown.plans[record.kind], policies, now, Attributes(grant_regions=("220500",)))
+    assert seen is not None
+    head = record_head(seen, "https://credit.tonghua.example")
+    assert head.document["marks"] == [{"code": "vouched", "label": "未经机关确认", "since": None}]
+    assert closed_gate(record, bank.plans[record.kind], policies, now) == "trust"
 
 
 async def test_a_page_is_kept_as_it_came(town: Town) -> None:

@@ -152,7 +152,7 @@ def _gate(dataset: Dataset, tier: str, shown: Mapping[str, Reasons], texts: Disc
         period="none" if tier == "subject" else "sharing" if tier in SHARING_TIERS else "publication",
         legality=_legality(tier),
         minors=tier == "subject",
-        vouched_negative=tier != "public",
+        vouched_negative=tier not in ("public", "pboc"),  # the bank sees of a burden what everybody sees
         onward=tier not in ("partner", "supervisor", "pboc"),
         flags=tuple(sorted(line.when.flag for line in texts.redlines.redlines if line.when.flag is not None and tier not in line.except_)),
         requires=tuple(name for name in dataset.publish.requires if name in shown) if tier == "public" else (),

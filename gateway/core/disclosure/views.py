@@ -62,6 +62,8 @@ __all__ = [
 ]
 
 HELD: Final = "held"
+VOUCHED: Final = "vouched"
+"""The mark of what no authority has signed for (exchange.md §14); of what burdens neither the public nor the bank sees it at all."""
 FAILED: Final = "failed"
 WHOLE: Final = "*"
 """What is counted as broken where a record could not be shown at all."""
@@ -72,7 +74,7 @@ class Mark(Struct, frozen=True, kw_only=True):
     """What every format says beside a record: never maskable, never left out."""
 
     code: str
-    """`objection_in_progress`, `corrected`, `recognised`, `validity_ended`; to the subject alone `held`."""
+    """`objection_in_progress`, `corrected`, `recognised`, `validity_ended`, `vouched`; to the subject alone `held`."""
     since: datetime | None
 
 
@@ -373,6 +375,7 @@ def _marks(record: Record, held: Standing) -> tuple[Mark, ...]:
         and record.recognised is None
         and held.lapsed_since is None
         and not held.held
+        and record.trust == "signed"
     ):
         return ()
     recognised = record.recognised.since if record.recognised is not None else None
@@ -383,7 +386,8 @@ def _marks(record: Record, held: Standing) -> tuple[Mark, ...]:
         ("validity_ended", held.lapsed_since),
     )
     marks = tuple(Mark(code=code, since=moment) for code, moment in since if moment is not None)
-    return (*marks, Mark(code=HELD, since=None)) if held.held else marks
+    beside = ((VOUCHED, record.trust != "signed"), (HELD, held.held))
+    return (*marks, *(Mark(code=code, since=None) for code, stands in beside if stands))
 
 
 def _household(raw: Mapping[str, Value], region: str, by_code: bool) -> str:

@@ -48,6 +48,7 @@ MARKS: Mapping[str, tuple[str, str]] = {
     "corrected": ("已更正", "Corrected"),
     "recognised": ("互认", "Recognised here"),
     "validity_ended": ("有效期已过", "Validity over"),
+    "vouched": ("未经机关确认", "Confirmed by no authority"),
     "held": ("依据待核，暂不对外提供", "Basis under review, shown to nobody else"),
 }
 JOB_STATES: Mapping[str, tuple[str, str]] = {
