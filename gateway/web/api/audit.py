@@ -7,7 +7,7 @@ import msgspec
 from gateway.core.errors import ErrorItem, InvalidParameter
 from gateway.core.exchange.wire import b64
 from gateway.operations.keep_audit import published_heads
-from gateway.web.api import shapes
+from gateway.web.api import proof_shapes
 from gateway.web.asked import begin
 from gateway.web.describe import AnyRequest, Described, Parameter, path
 from gateway.web.replies import NO_STORE, Reply
@@ -30,7 +30,7 @@ CHECKPOINTS = Described(
             example="2",
         ),
     ),
-    gives=shapes.AuditCheckpoints,
+    gives=proof_shapes.AuditCheckpoints,
     example={
         "items": [
             {

@@ -14,7 +14,7 @@ from gateway.operations.ask_partner import may_ask_partners
 from gateway.operations.manage_keys import list_keys
 from gateway.operations.report_health import report_health
 from gateway.web import documents, parameters, problems
-from gateway.web.api import shapes
+from gateway.web.api import door_shapes
 from gateway.web.api.common import PURPOSE
 from gateway.web.asked import begin
 from gateway.web.describe import AnyRequest, Described, path
@@ -31,7 +31,7 @@ ROOT = Described(
     tag="接口",
     summary="接口的入口",
     description="Version, present state and where to go.",
-    gives=shapes.Root,
+    gives=door_shapes.Root,
     takes=(PURPOSE,),
     example={
         "version": "0.1.0",
@@ -58,7 +58,7 @@ ME = Described(
     tag="接口",
     summary="当前调用方",
     description="Tier, purposes and quotas of the caller, and the last day of its API key; works without a credential.",
-    gives=shapes.Me,
+    gives=door_shapes.Me,
     takes=(PURPOSE,),
     problems=("purpose-missing",),
     example={
@@ -102,7 +102,7 @@ KEYS = Described(
     tag="接口",
     summary="本机构的验签公钥",
     description="Public keys that verify what this gateway has signed.",
-    gives=shapes.Keys,
+    gives=door_shapes.Keys,
     example={
         "items": [
             {
@@ -142,7 +142,7 @@ PROBLEMS = Described(
     tag="接口",
     summary="错误代码",
     description="All codes an error may have, with status and words.",
-    gives=shapes.Problems,
+    gives=door_shapes.Problems,
     example={
         "items": [
             {

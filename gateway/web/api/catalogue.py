@@ -6,7 +6,7 @@ from litestar.params import FromPath
 
 from gateway.operations import describe_catalogue, describe_data, tell_quality
 from gateway.operations.spell_graphs import Spelling
-from gateway.web.api import shapes
+from gateway.web.api import data_shapes
 from gateway.web.api.common import DATASET_ID, PURPOSE
 from gateway.web.asked import Asked, begin
 from gateway.web.describe import AnyRequest, Described, path
@@ -86,7 +86,7 @@ DISTRIBUTIONS = Described(
     summary="数据集的下载方式",
     description="The ways to take a dataset as a whole, and under which terms.",
     takes=(DATASET_ID, PURPOSE),
-    gives=shapes.Distributions,
+    gives=data_shapes.Distributions,
     example={
         "dataset": "administrative-penalties",
         "items": [
@@ -118,7 +118,7 @@ QUALITY = Described(
     summary="数据质量",
     description="Freshness, completeness, validity and timeliness per source department: counted over what everybody may download.",
     takes=(DATASET_ID, PURPOSE),
-    gives=shapes.Quality,
+    gives=data_shapes.Quality,
     example={
         "dataset": "administrative-penalties",
         "items": [

@@ -5,7 +5,7 @@ from typing import Final
 from litestar.params import FromPath
 
 from gateway.operations import answer_query, describe_catalogue
-from gateway.web.api import shapes
+from gateway.web.api import data_shapes
 from gateway.web.api.catalogue import GRAPH_EXAMPLES, GRAPH_MEDIA, spelling_of
 from gateway.web.api.common import DATASET_ID, PURPOSE
 from gateway.web.asked import begin, without_suffix
@@ -29,7 +29,7 @@ DATASETS = Described(
     summary="数据集",
     description="All datasets; as JSON-LD, Turtle or RDF/XML the DCAT-AP 3.0.1 catalogue.",
     takes=(PURPOSE,),
-    gives=shapes.Datasets,
+    gives=data_shapes.Datasets,
     media=GRAPH_MEDIA,
     examples=GRAPH_EXAMPLES,
     example={"items": [_DATASET], "dataset_version": "20261104010000-88213", "policy_version": 42},
@@ -53,7 +53,7 @@ DATASET_ONE = Described(
     summary="一个数据集",
     description="A dataset of the catalogue; as JSON-LD, Turtle or RDF/XML in the words of DCAT-AP 3.0.1 and schema.org.",
     takes=(DATASET_ID, PURPOSE),
-    gives=shapes.Dataset,
+    gives=data_shapes.Dataset,
     media=GRAPH_MEDIA,
     examples=GRAPH_EXAMPLES,
     example=_DATASET,
@@ -78,7 +78,7 @@ DICTIONARY = Described(
     summary="数据字典",
     description="Fields of a dataset whose existence the caller may know, and what may be done with them.",
     takes=(DATASET_ID, PURPOSE),
-    gives=shapes.Dictionary,
+    gives=data_shapes.Dictionary,
     example={
         "dataset": "administrative-penalties",
         "fields": [

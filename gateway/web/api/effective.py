@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.operations.asking import Answer
 from gateway.operations.explain_policy import matrix_for
-from gateway.web.api import shapes
+from gateway.web.api import door_shapes
 from gateway.web.api.common import DATASET, PURPOSE
 from gateway.web.asked import begin
 from gateway.web.describe import AnyRequest, Described, path
@@ -20,7 +20,7 @@ MY_FIELDS = Described(
     summary="当前调用方可见的字段",
     description="Rows of the policy matrix for this caller and purpose: field, kind of subject, treatment, capabilities, legal basis.",
     takes=(DATASET, PURPOSE),
-    gives=shapes.EffectiveFields,
+    gives=door_shapes.EffectiveFields,
     problems=("invalid-parameter", "purpose-missing"),
     example={
         "items": [

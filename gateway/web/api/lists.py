@@ -6,7 +6,7 @@ from litestar.params import FromPath
 
 from gateway.operations import answer_query, follow_feed, read_feed
 from gateway.operations.answering import stands_under
-from gateway.web.api import shapes
+from gateway.web.api import list_shapes, shapes
 from gateway.web.api.common import CASE_REF, EXAMPLE_PAGE, LIST, PAGE_PROBLEMS, PAGING, PURPOSE, REGION
 from gateway.web.api.subjects import EXAMPLE_RECORD
 from gateway.web.asked import answer_alike, begin, without_suffix
@@ -39,7 +39,7 @@ LISTS = Described(
     summary="所有名单",
     description="All lists, red and black alike.",
     takes=(PURPOSE,),
-    gives=shapes.Lists,
+    gives=list_shapes.Lists,
     example={"items": [_LIST], "dataset_version": "20261104010000-88213", "policy_version": 42},
 )
 
@@ -57,7 +57,7 @@ LIST_ONE = Described(
     summary="一个名单",
     description="A list: its legal basis, authority and conditions.",
     takes=(LIST, PURPOSE),
-    gives=shapes.CreditList,
+    gives=list_shapes.CreditList,
     example=_LIST,
 )
 
@@ -136,7 +136,7 @@ CHANGES = Described(
         PURPOSE,
         CASE_REF,
     ),
-    gives=shapes.Changes,
+    gives=list_shapes.Changes,
     problems=("invalid-parameter", "since-too-old", "purpose-missing"),
     example={
         "items": [

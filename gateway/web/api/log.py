@@ -11,7 +11,7 @@ from gateway.core.exchange.wire import unb64
 from gateway.core.transparency.entries import Place
 from gateway.operations import read_log
 from gateway.operations.read_log import Given
-from gateway.web.api import shapes
+from gateway.web.api import proof_shapes
 from gateway.web.asked import begin
 from gateway.web.describe import AnyRequest, Described, Parameter, path
 from gateway.web.house import house_of
@@ -33,7 +33,7 @@ LOG = Described(
     summary="公示透明日志",
     description="The logs of all years: whatever was listed, changed or taken down in public lists, append-only and signed. Heads and "
     "tiles follow C2SP tlog-tiles.",
-    gives=shapes.TransparencyLogs,
+    gives=proof_shapes.TransparencyLogs,
     example={
         "items": [
             {
@@ -78,7 +78,7 @@ ENTRY = Described(
             example="2026",
         ),
     ),
-    gives=shapes.LogEntry,
+    gives=proof_shapes.LogEntry,
     problems=("invalid-parameter", "not-found"),
     example={
         "year": 2026,
@@ -131,7 +131,7 @@ PROOF = Described(
             example="ZNCIiJ+N8E8DSJUJnXcmG1hLJxQUafsRdWc5IgaxycA=",
         ),
     ),
-    gives=shapes.LogProof,
+    gives=proof_shapes.LogProof,
     problems=("invalid-parameter", "not-found"),
     example={
         "year": 2026,

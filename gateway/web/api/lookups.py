@@ -10,7 +10,7 @@ from msgspec import structs
 from gateway.core.callers.compact import Malformed, strict_json, unkeepable
 from gateway.core.errors import BodyInvalid
 from gateway.operations.look_up_person import PersonAsked, look_up_person, may_ask
-from gateway.web.api import shapes
+from gateway.web.api import match_shapes
 from gateway.web.api.common import CASE_REF, PURPOSE
 from gateway.web.api.subjects import EXAMPLE_RECORD
 from gateway.web.asked import begin
@@ -35,7 +35,7 @@ LOOKUP: Final = Described(
     sends={"dataset": "administrative-penalties", "id_no": "220599199003071236", "name": "测试丁"},
     sends_text="数据集、完整的身份号码与姓名。Dataset, the whole number and the whole name.",
     takes=(PURPOSE, structs.replace(CASE_REF, required=True)),
-    gives=shapes.Matches,
+    gives=match_shapes.Matches,
     problems=(
         "invalid-parameter",
         "body-invalid",

@@ -5,7 +5,7 @@ from typing import Final
 from litestar.handlers import HTTPRouteHandler
 
 from gateway.operations.match_names import MatchAsked, match_names, most_queries
-from gateway.web.api import shapes
+from gateway.web.api import match_shapes
 from gateway.web.api.common import CASE_REF, PURPOSE
 from gateway.web.asked import begin
 from gateway.web.bodies import json_body
@@ -30,7 +30,7 @@ MATCH: Final = Described(
     },
     sends_text="要核对的名称与代码。Names and codes to be matched.",
     takes=(PURPOSE, CASE_REF),
-    gives=shapes.Matched,
+    gives=match_shapes.Matched,
     problems=(
         "body-invalid",
         "body-too-large",

@@ -17,7 +17,7 @@ from gateway.operations.answering import ENCODER
 from gateway.operations.match_jobs import ColumnMapping, Job, JobAsked, ResultFormat, most_rows
 from gateway.operations.read_table import Kind, read_table
 from gateway.operations.take_upload import ENCODINGS, MAX_BYTES
-from gateway.web.api import shapes
+from gateway.web.api import match_shapes
 from gateway.web.asked import Asked, begin, disposition
 from gateway.web.bodies import read_json
 from gateway.web.describe import AnyRequest, Described, Parameter, deleted, path, posted
@@ -66,7 +66,7 @@ SUBMIT = Described(
         }
     },
     sends_text="文件与各列的含义。The file, and what its columns are.",
-    gives=shapes.MatchJob,
+    gives=match_shapes.MatchJob,
     problems=("body-invalid", "body-too-large", "unsupported-media-type", "file-refused", "quota-exceeded", "conflict", *ONCE_PROBLEMS),
     example={**_EXAMPLE, "state": "queued", "state_label": "排队", "done": 0},
 )
@@ -106,7 +106,7 @@ SHOW = Described(
     summary="批量核对的进度",
     description="How far a job is. Another's is not found; a day after its end it has expired.",
     takes=(_JOB,),
-    gives=shapes.MatchJob,
+    gives=match_shapes.MatchJob,
     problems=("job-expired",),
     example=_EXAMPLE,
 )
@@ -126,7 +126,7 @@ CANCEL = Described(
     description="Ends a job and erases upload and result.",
     method="delete",
     takes=(_JOB,),
-    gives=shapes.MatchJob,
+    gives=match_shapes.MatchJob,
     problems=("job-expired",),
     example={**_EXAMPLE, "state": "cancelled", "state_label": "已取消"},
 )

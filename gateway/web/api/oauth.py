@@ -14,7 +14,7 @@ from gateway.core.callers.refusals import AssertionRefused, NonceWanted, ProofRe
 from gateway.operations import issue_token
 from gateway.operations.issue_token import Believed, Posted
 from gateway.operations.record_access import audit_refusal
-from gateway.web.api import shapes
+from gateway.web.api import door_shapes
 from gateway.web.api.basics import document
 from gateway.web.asked import begin
 from gateway.web.callers import presented_by
@@ -67,7 +67,7 @@ TOKEN_ISSUE: Final = Described(
     ),
     sends={**_PROVEN, "grant_type": "client_credentials"},
     sends_text="应用的断言。The app's assertion.",
-    gives=shapes.IssuedToken,
+    gives=door_shapes.IssuedToken,
     example={"access_token": "cxt_…", "token_type": "DPoP", "expires_in": 600, "authorization_details": [_DETAIL]},
 )
 TOKEN_REVOKE: Final = Described(
@@ -90,7 +90,7 @@ TOKEN_INTROSPECT: Final = Described(
     form=_form(("token",), token=_TEXT, token_type_hint=_TEXT),
     sends={**_PROVEN, "token": "cxt_…"},
     sends_text="断言与令牌。The assertion and the token.",
-    gives=shapes.Introspected,
+    gives=door_shapes.Introspected,
     example={"active": False},
 )
 
@@ -208,7 +208,7 @@ SERVER: Final = Described(
     tag="凭证",
     summary="授权服务器说明",
     description="RFC 8414. There is no authorization endpoint: machines use client_credentials.",
-    gives=shapes.ServerMetadata,
+    gives=door_shapes.ServerMetadata,
     example={
         "issuer": "https://h",
         "token_endpoint": "https://h/oauth/token",
@@ -225,7 +225,7 @@ RESOURCE: Final = Described(
     tag="凭证",
     summary="受保护资源说明",
     description="RFC 9728. Named in WWW-Authenticate.",
-    gives=shapes.ResourceMetadata,
+    gives=door_shapes.ResourceMetadata,
     example={
         "resource": "https://h",
         "authorization_servers": ["https://h"],

@@ -5,7 +5,7 @@ from typing import Final
 from litestar.params import FromPath
 
 from gateway.operations import publish_policies
-from gateway.web.api import shapes
+from gateway.web.api import data_shapes
 from gateway.web.api.common import DATASET, PURPOSE
 from gateway.web.asked import begin
 from gateway.web.describe import TABLE_MEDIA, AnyRequest, Described, Parameter, path
@@ -23,7 +23,7 @@ POLICIES = Described(
     summary="策略版本",
     description="Versions that were, are and will be in force, the newest first.",
     takes=(PURPOSE,),
-    gives=shapes.PolicyVersions,
+    gives=data_shapes.PolicyVersions,
     example={
         "items": [
             {
@@ -53,7 +53,7 @@ MATRIX = Described(
     summary="策略矩阵",
     description="Who sees which field in which form, what may be asked of it, on what ground; only fields that everybody may know of.",
     takes=(_VERSION, DATASET, _TIER, PURPOSE),
-    gives=shapes.PolicyMatrix,
+    gives=data_shapes.PolicyMatrix,
     items=True,
     media=TABLE_MEDIA,
     problems=("invalid-parameter",),
@@ -94,7 +94,7 @@ DIFF = Described(
     summary="两个策略版本的差别",
     description="Cells and rights that the second version widens or narrows against the first; only fields that everybody may know of.",
     takes=(_BEFORE, _AFTER, PURPOSE),
-    gives=shapes.PolicyDiff,
+    gives=data_shapes.PolicyDiff,
     example={
         "from": 41,
         "to": 42,

@@ -13,7 +13,7 @@ from litestar.params import FromPath
 from gateway.core.errors import ErrorItem, InvalidParameter
 from gateway.core.publication.ranges import ALGORITHMS, MAX_PREFIX, MIN_PREFIX, ON
 from gateway.operations import range_lookup
-from gateway.web.api import shapes
+from gateway.web.api import proof_shapes
 from gateway.web.asked import begin
 from gateway.web.describe import AnyRequest, Described, Parameter, path
 from gateway.web.replies import Reply
@@ -27,7 +27,7 @@ RANGE = Described(
     tag="名单",
     summary="区间查询的说明",
     description="Algorithms, lengths of prefixes, the normaliser of names, and which bit is which list.",
-    gives=shapes.RangeGuide,
+    gives=proof_shapes.RangeGuide,
     example={
         "algorithms": ["sha256", "sm3"],
         "on": ["uscc", "name"],
@@ -104,7 +104,7 @@ NORMALISER = Described(
     tag="名单",
     summary="名称的规范化",
     description="Steps, table of variant characters (TSV) and test vectors: what it takes to compute digests of names as we do.",
-    gives=shapes.Normaliser,
+    gives=proof_shapes.Normaliser,
     example={
         "name": "cx-name/1",
         "encoding": "UTF-8",

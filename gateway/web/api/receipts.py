@@ -17,7 +17,7 @@ from gateway.operations import query_receipts
 from gateway.operations.asking import Language
 from gateway.operations.query_receipts import AskAgain, Given
 from gateway.web import again
-from gateway.web.api import shapes
+from gateway.web.api import proof_shapes
 from gateway.web.api.common import CASE_REF, PURPOSE
 from gateway.web.asked import Asked, begin
 from gateway.web.bodies import json_body
@@ -66,7 +66,7 @@ ISSUE = Described(
     sends={"url": "/v1/subjects/91220502XXT00002X2/records?kind=penalty"},
     sends_text="要留证的查询，本接口的路径。The query, as a path of this API.",
     takes=(IDEMPOTENCY_KEY, PURPOSE, CASE_REF),
-    gives=shapes.IssuedReceipt,
+    gives=proof_shapes.IssuedReceipt,
     problems=(*ONCE_PROBLEMS, "body-invalid", "body-too-large", "unsupported-media-type", "purpose-missing", "case-ref-missing"),
     example={**_EXAMPLE, "answer_salt": None},
 )
@@ -106,7 +106,7 @@ SHOW = Described(
     "asked, nor the answer. `overtaken` is null where the answer was about persons or households, or for a caller of its own: nothing is "
     "kept then. `policy_plan` is null in a receipt of before plans were named.",
     takes=(_RECEIPT,),
-    gives=shapes.QueryReceipt,
+    gives=proof_shapes.QueryReceipt,
     example={**_EXAMPLE, "overtaken": False},
 )
 

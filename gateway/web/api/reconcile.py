@@ -13,7 +13,7 @@ from gateway.operations.answering import ENCODER
 from gateway.operations.asking import Answer
 from gateway.operations.reconcile import MOST_QUERIES, MOST_SKIPPED, Extension, Kind, Query
 from gateway.web import pages
-from gateway.web.api import shapes
+from gateway.web.api import match_shapes
 from gateway.web.asked import Asked, begin
 from gateway.web.bodies import FORM, form_body, read_json, read_members
 from gateway.web.describe import AnyRequest, Described, Parameter, path, posted
@@ -154,7 +154,7 @@ SUGGEST = Described(
             schema={"type": "integer", "minimum": 0, "maximum": MOST_SKIPPED, "default": 0},
         ),
     ),
-    gives=shapes.ReconcileOffers,
+    gives=match_shapes.ReconcileOffers,
     problems=("invalid-parameter",),
     example={"result": [{"id": "enterprise", "name": "企业"}]},
 )
@@ -179,7 +179,7 @@ FLYOUT = Described(
     summary="OpenRefine 悬停说明",
     description="A few words about an entity, a type or a property, as a piece of HTML.",
     takes=(_KIND, _ID),
-    gives=shapes.ReconcileFlyout,
+    gives=match_shapes.ReconcileFlyout,
     problems=("invalid-parameter",),
     example={"id": "enterprise", "html": "<p><strong>企业</strong></p>"},
 )
@@ -236,7 +236,7 @@ PROPOSE = Described(
             name="limit", text="条数 1–100。At most so many.", schema={"type": "integer", "minimum": 1, "maximum": 100, "default": 100}
         ),
     ),
-    gives=shapes.ReconcileProposal,
+    gives=match_shapes.ReconcileProposal,
     problems=("invalid-parameter",),
     example={"properties": [{"id": "industry", "name": "行业"}], "type": "enterprise", "limit": 100},
 )

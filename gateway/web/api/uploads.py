@@ -10,7 +10,7 @@ from gateway.operations.error_sheet import file_name
 from gateway.operations.ingest import ErrorFile
 from gateway.operations.ingest_receipt import receipt_json
 from gateway.operations.take_upload import ENCODINGS, SUFFIXES, take_upload
-from gateway.web.api import shapes
+from gateway.web.api import door_shapes
 from gateway.web.api.common import PURPOSE
 from gateway.web.asked import begin, disposition
 from gateway.web.describe import AnyRequest, Described, Parameter, posted
@@ -35,7 +35,7 @@ UPLOADS = Described(
     files=tuple(SUFFIXES),
     sends="CF_XDR_MC,CF_XDR_SHXYM,CF_WSH\r\n通化市示例药业有限公司,91220502XXT00002X2,通市监罚〔2026〕12号\r\n",
     sends_text="一个文件。One file.",
-    gives=shapes.Receipt,
+    gives=door_shapes.Receipt,
     examples={
         CSV: "行号,行政相对人名称,统一社会信用代码,结果,代码,字段,说明,建议\r\n"
         "17,通化市示例商贸有限公司,91220502XXT00002X1,拒绝,SUBJ_USCC,CF_XDR_SHXYM,统一社会信用代码校验码不符,请核对代码\r\n"

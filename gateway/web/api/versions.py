@@ -8,7 +8,7 @@ from litestar.params import FromPath
 from gateway.operations import read_versions
 from gateway.operations.describe_versions import describe_version
 from gateway.operations.read_versions import Elsewhere, Served
-from gateway.web.api import shapes
+from gateway.web.api import list_shapes
 from gateway.web.api.common import CURSOR, DATASET_ID, LIST, PAGE_LIMIT
 from gateway.web.asked import Asked, begin
 from gateway.web.describe import AnyRequest, Described, Parameter, path
@@ -120,7 +120,7 @@ LIST_VERSIONS = Described(
     summary="名单的版本",
     description=_VERSIONS_TEXT,
     takes=(LIST, PAGE_LIMIT, CURSOR),
-    gives=shapes.Versions,
+    gives=list_shapes.Versions,
     problems=_PAGE_PROBLEMS,
     example={"items": [_ITEM], **_PAGE, "window_from": _NAME, "dataset_version": _NAME, "policy_version": 42},
 )
@@ -139,7 +139,7 @@ LIST_VERSION = Described(
     summary="名单的一个版本",
     description=_VERSION_TEXT,
     takes=(LIST, VERSION),
-    gives=shapes.VersionManifest,
+    gives=list_shapes.VersionManifest,
     moves=307,
     problems=_FILE_PROBLEMS,
     example=_MANIFEST,
@@ -198,7 +198,7 @@ DATASET_VERSIONS = Described(
     summary="数据集的版本",
     description=_VERSIONS_TEXT,
     takes=(DATASET_ID, PAGE_LIMIT, CURSOR),
-    gives=shapes.Versions,
+    gives=list_shapes.Versions,
     problems=_PAGE_PROBLEMS,
     example={"items": [_ITEM], **_PAGE, "window_from": _NAME, "dataset_version": _NAME, "policy_version": 42},
 )
@@ -217,7 +217,7 @@ DATASET_VERSION = Described(
     summary="数据集的一个版本",
     description=_VERSION_TEXT,
     takes=(DATASET_ID, VERSION),
-    gives=shapes.VersionManifest,
+    gives=list_shapes.VersionManifest,
     moves=307,
     problems=_FILE_PROBLEMS,
     example=_MANIFEST,
@@ -342,7 +342,7 @@ FTM_CATALOGUE = Described(
     tag="名单",
     summary="FollowTheMoney 目录",
     description="Black lists as datasets of FollowTheMoney, for screening software.",
-    gives=shapes.FtmCatalogue,
+    gives=list_shapes.FtmCatalogue,
     example={
         "datasets": [
             {
@@ -372,7 +372,7 @@ FTM_CHAIN = Described(
     summary="FollowTheMoney 增量链",
     description="Each version with the address of the delta from the version before.",
     takes=(FTM_NAME,),
-    gives=shapes.FtmChain,
+    gives=list_shapes.FtmChain,
     example={"versions": {_NAME: f"https://h/v1/ftm/tonghua_tax_violations/deltas/{_NAME}.json"}},
 )
 
