@@ -14,6 +14,7 @@ from gateway.core.errors import GatewayError
 from gateway.core.exchange.agreements import Held, Standing, in_force
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.notes import key_fault
+from gateway.operations.backing_off import due
 from gateway.operations.begin_anew import awaits_anew
 from gateway.operations.findings import Finding, checked, finding, stream_held
 from gateway.operations.held_overdue import held_overdue
@@ -56,8 +57,9 @@ async def examine(services: Services, *, lines: bool = True) -> list[Finding]:
             found += [each async for each in _streams(services, held, partner, now)]
             last = tried.get(name)
             if last is not None and name in fetched:
-                zh = f"取批次已连续失败 {last.attempts} 次（{last.code}），{last.next_attempt_at:%Y-%m-%dT%H:%M:%SZ} 再试"
-                en = f"fetching has failed {last.attempts} times ({last.code}); next attempt at {last.next_attempt_at:%Y-%m-%dT%H:%M:%SZ}"
+                again = now if due(last.next_attempt_at, now) else last.next_attempt_at
+                zh = f"取批次已连续失败 {last.attempts} 次（{last.code}），{again:%Y-%m-%dT%H:%M:%SZ} 再试"
+                en = f"fetching has failed {last.attempts} times ({last.code}); next attempt at {again:%Y-%m-%dT%H:%M:%SZ}"
                 found.append(finding("fetch-failing", line_name(held, partner), zh, en))
             if lines:
                 told = any((each.code, each.where) == (MAINTENANCE, line_name(held, partner)) for each in found)  # by the keys that we hold
