@@ -8,7 +8,7 @@ real ones everywhere else. A test that compares sees more here: each header fiel
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import httpx
@@ -62,16 +62,25 @@ class Straight:
             headers = {"case_ref": "2026-0001"} | headers
         return self.request("GET", path, {name.replace("_", "-"): value for name, value in headers.items()})
 
-    def request(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None = None) -> Answer:
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        *,
+        hosts: Sequence[str] = ("127.0.0.1:8000",),
+        version: str = "1.1",
+    ) -> Answer:
         """One request, and its answer."""
-        fields = {"host": "127.0.0.1:8000", "accept": "*/*"} | headers
+        fields = {"accept": "*/*"} | headers
         if content is not None:
             fields["content-length"] = str(len(content))
         target, _, query = httpx.URL(path).raw_path.partition(b"?")
         scope = {
-            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "scheme": "http", "method": method,
+            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": version, "scheme": "http", "method": method,
             "path": httpx.URL(path).path, "raw_path": target, "query_string": query, "root_path": "", "state": {},
-            "headers": [(name.encode(), value.encode()) for name, value in fields.items()],
+            "headers": [(b"host", host.encode()) for host in hosts] + [(name.encode(), value.encode()) for name, value in fields.items()],
             "client": ("127.0.0.1", 50_000), "server": ("127.0.0.1", 8000),
         }  # fmt: skip
         return self._loop.run_until_complete(self._answer(scope, content or b""))

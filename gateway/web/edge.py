@@ -41,6 +41,8 @@ _ALLOWED_HEADERS: Final = (
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
 """How nearly every path is written: no percent sign, no empty piece, no piece that begins with a dot."""
+HOST: Final = re.compile(rb"[0-9A-Za-z.:\[\]-]*")
+"""A Host field of which nobody needs to ask more; whatever else it may hold the framework judges."""
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _TRACE = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$")
 _NO_TRACE = b"0" * 32
@@ -115,6 +117,8 @@ def check_target(scope: Scope) -> None:
         raise Refusal("headers-too-large")
     if hosts > 1:  # we believe none of them; but whoever stands in front may have believed the other one (RFC 9112 §3.2)
         raise BadRequest("Host 请求头只能出现一次。")
+    if not hosts and scope.get("http_version") == "1.1":
+        raise BadRequest("HTTP/1.1 的请求应有 Host 请求头。")
     if _PLAIN_PATH.fullmatch(raw_path):
         return
     if _BAD_PERCENT.search(raw_path):

@@ -95,6 +95,7 @@ queries 与 extend 不能同时使用                    queries and extend excl
 应有 1 至 64 个字符                              1 to 64 characters
 Idempotency-Key 请求头只能出现一次。              the header field Idempotency-Key may be sent once
 Host 请求头只能出现一次。                         the header field Host may be sent once
+HTTP/1.1 的请求应有 Host 请求头。                 a request of HTTP/1.1 has the header field Host
 应为 1 至 10 的整数                              a whole number from 1 to 10
 应为 1 至 100 的整数                             a whole number from 1 to 100
 应为 1 至 {} 的整数                              a whole number from 1 to {}

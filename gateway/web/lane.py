@@ -28,7 +28,7 @@ from gateway.operations.reaching import ends_of, licence_of, owed_of
 from gateway.services import Services
 from gateway.web import replies
 from gateway.web.asgi import Scope, Send
-from gateway.web.edge import FAULT, MAX_HEADERS, RECORDS, SUBJECTS, request_ids
+from gateway.web.edge import FAULT, HOST, MAX_HEADERS, RECORDS, SUBJECTS, request_ids
 from gateway.web.negotiation import JSON, Language, language_of, media_type_of
 from gateway.web.replies import COMMON, MIN_COMPRESSED, NO_INDEX, Header, Reply, compressed, matches
 
@@ -42,7 +42,8 @@ _JSON: Final = JSON.encode()
 _PLAN_SET: Final = PUBLIC.plan_set.encode()
 _LANGUAGES: Final[tuple[Language, ...]] = ("zh-CN", "en")
 _LOOKED_AT: Final = frozenset(
-    {b"accept", b"accept-language", b"accept-encoding", b"authorization", b"dpop", b"purpose", b"case-ref", b"if-none-match", FAULT}
+    {b"host", b"accept", b"accept-language", b"accept-encoding", b"if-none-match"}
+    | {b"authorization", b"dpop", b"purpose", b"case-ref", FAULT}
 )
 _SOON: Final = timedelta(seconds=replies.MAX_AGE)
 _ONE: Final = timedelta(seconds=1)
@@ -229,6 +230,10 @@ class PublicLane:
                 if wanted:
                     return 0
                 wanted = value
+            elif name == b"host":
+                if seen & 4 or HOST.fullmatch(value) is None:
+                    return 0
+                seen |= 4
             elif name == b"accept":
                 if seen & 1 or media_type_of(value, _OFFERS) is None:
                     return 0
@@ -242,7 +247,7 @@ class PublicLane:
                 coding = value
             else:
                 return 0
-        if size > MAX_HEADERS:
+        if size > MAX_HEADERS or not seen & 4:
             return 0
         found = self._true(look, key, language)
         if found is None:

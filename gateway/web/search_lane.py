@@ -26,7 +26,7 @@ from gateway.web import parameters, replies, telemetry
 from gateway.web.asgi import Scope, Send
 from gateway.web.asked import Walk, headers_of
 from gateway.web.describe import TABLE_MEDIA
-from gateway.web.edge import FAULT, MAX_HEADERS, SEARCH, request_ids
+from gateway.web.edge import FAULT, HOST, MAX_HEADERS, SEARCH, request_ids
 from gateway.web.house import House
 from gateway.web.negotiation import JSON, Language, language_of, media_type_of
 from gateway.web.networks import network_of
@@ -37,7 +37,6 @@ _QUERY: Final = re.compile(
 )
 """A size before, a text that is nothing but Chinese or the like, or one with Latin letters and digits in it, a size behind."""
 _LONGEST: Final = 2048
-_HOST: Final = re.compile(rb"[0-9A-Za-z.:\[\]-]*")
 _ONCE: Final = {b"host": 1, b"accept": 2, b"accept-language": 4, b"accept-encoding": 8, b"if-none-match": 16}
 """Header fields that may stand once."""
 _LOOKED_AT: Final = _ONCE.keys() | {
@@ -87,7 +86,7 @@ class SearchLane:
                 return 0
             seen |= bit
             if name == b"host":
-                if _HOST.fullmatch(value) is None:
+                if HOST.fullmatch(value) is None:
                     return 0
             elif name == b"accept":
                 if media_type_of(value, TABLE_MEDIA) != JSON:
@@ -98,7 +97,7 @@ class SearchLane:
                 coding = value
             else:
                 wanted = value
-        if size > MAX_HEADERS:
+        if size > MAX_HEADERS or not seen & _ONCE[b"host"]:
             return 0
         house, (before, text, behind) = self._house, found.groups()
         try:

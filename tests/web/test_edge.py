@@ -17,7 +17,9 @@ from gateway.web.edge import FrontDoor, Routes, check_target
 from gateway.web.limits import Limiter
 from gateway.web.replies import Reply
 from gateway.web.telemetry import Meter
+from tests.straight import asked_straight
 from tests.web import serving
+from tests.web.city import City
 from tests.web.serving import Raw, pass_on, raw
 
 
@@ -183,6 +185,20 @@ def test_a_second_host_is_refused() -> None:
     scope["headers"].append((b"host", b"elsewhere.example"))
     with pytest.raises(BadRequest, match="Host"):
         check_target(scope)
+
+
+def test_a_request_says_once_whom_it_asks(sqlite_city: City) -> None:
+    """Two Host fields, or none in HTTP/1.1, are refused at every door, lanes too (RFC 9112 §3.2); HTTP/1.0 needs none."""
+    with asked_straight(sqlite_city) as app:
+        items = app.get("/v1/records?limit=20").json()["items"]
+        record = next(each for each in items if each["subject"]["kind"] == "enterprise")
+        code = record["subject"]["uscc"]
+        for path in ("/v1", "/v1/subjects?q=%E5%85%AC%E5%8F%B8", f"/v1/subjects/{code}", f"/v1/records/{record['id']}", "/healthz"):
+            assert app.request("GET", path, {}).status_code == 200
+            assert app.request("GET", path, {}, hosts=(), version="1.0").status_code == 200
+            for hosts in ((), ("h", "elsewhere.example"), ("a b",), ("http://x",)):
+                answer = app.request("GET", path, {}, hosts=hosts)
+                assert (answer.status_code, answer.json()["code"]) == (400, "bad-request"), (path, hosts)
 
 
 async def test_limits_of_url_and_header_fields(door: tuple[str, Meter]) -> None:

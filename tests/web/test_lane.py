@@ -133,6 +133,8 @@ def test_both_lanes_answer_alike(lane: Server, office: Server, codes: list[str],
         ("{code}", {"DPoP": "x"}),
         ("{code}", {"Case-Ref": "x"}),
         ("{code}", {"Accept": "text/csv"}),
+        ("{code}", {"Host": "a b"}),
+        ("{code}", {"Host": "http://x"}),
         ("{lower}", {}),
         ("{code}.json", {}),
         ("{code}/records", {}),
@@ -266,7 +268,7 @@ def test_an_answer_is_of_one_moment(fresh_city: City) -> None:
                 async def send(message: Message) -> None:
                     sent.append(message)
 
-                scope = {"path": f"/v1/subjects/{code}", "query_string": b"", "method": "GET", "headers": []}
+                scope = {"path": f"/v1/subjects/{code}", "query_string": b"", "method": "GET", "headers": [(b"host", b"h")]}
                 assert await lane(scope, send, pay) == 200
                 return {name: value for name, value in sent[0]["headers"] if name != b"request-id"}, sent[1]["body"]
 
