@@ -107,6 +107,11 @@ def rights(path: Where) -> AdapterError:
     return AdapterError("DROP_RIGHTS", "没有读写权限", transient=True, place="/".join(path))
 
 
+def unrenamed(path: Where) -> AdapterError:
+    """Files may be written and not get to their place."""
+    return AdapterError("DROP_RIGHTS", "服务器拒绝改名：文件可以写入，却不能到位", transient=True, place="/".join(path))
+
+
 def slow(path: Where) -> AdapterError:
     """Too slow."""
     return AdapterError("SIZE_TIME", "交换目录响应过慢", transient=True, place="/".join(path))

@@ -31,6 +31,7 @@ from adapters.drop_place import (
     temporary,
     too_long,
     unavailable,
+    unrenamed,
 )
 from gateway.adapter_contract import AdapterError
 
@@ -151,11 +152,16 @@ class Server:
 
     async def _rename(self, client: "asyncssh.SFTPClient", written: Where, path: Where) -> None:
         try:
-            await client.posix_rename(self._at(written), self._at(path))
-        except self._ssh.SFTPOpUnsupported:
-            with suppress(self._ssh.SFTPNoSuchFile):
-                await client.remove(self._at(path))  # such a server does not rename over a file
-            await client.rename(self._at(written), self._at(path))
+            try:
+                await client.posix_rename(self._at(written), self._at(path))
+            except self._ssh.SFTPOpUnsupported:
+                with suppress(self._ssh.SFTPNoSuchFile):
+                    await client.remove(self._at(path))  # such a server does not rename over a file
+                await client.rename(self._at(written), self._at(path))
+        except self._ssh.SFTPFailure as error:
+            if await self._room(client) == 0:
+                raise  # no room for a name either
+            raise unrenamed(path) from error
 
     async def remove(self, folder: Where, first: str) -> None:
         """Take a folder away with all files in it, `first` before the others."""
@@ -201,10 +207,12 @@ class Server:
         return int(found.bavail * found.frsize)
 
     async def touch(self, path: Where) -> float:
-        """Write and remove an empty file; its time as the server has it."""
+        """Write, rename and remove an empty file; its time as the server has it."""
         async with self._within(path, CALL_S) as client, self._written(client, path, [b"\n"]) as written:
             found = await client.lstat(self._at(written))
-            await client.remove(self._at(written))
+            renamed = (*path[:-1], temporary(path[-1]))
+            await self._rename(client, written, renamed)  # as every file gets to its place
+            await client.remove(self._at(renamed))
             return float(found.mtime or 0)
 
     async def close(self) -> None:

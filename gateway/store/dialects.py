@@ -249,7 +249,7 @@ def _sqlite_code(error: BaseException) -> str:
     primary = number & 0xFF if isinstance(number, int) else None
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return "store-locked"
-    if primary == sqlite3.SQLITE_FULL:
+    if primary == sqlite3.SQLITE_FULL or number == sqlite3.SQLITE_IOERR_SHMSIZE:  # no room for the first page of its index either
         return "store-full"
     if primary == sqlite3.SQLITE_READONLY:
         return "store-readonly"

@@ -141,6 +141,8 @@ class Manners:
         """Only the first bytes of what is written arrive, and the server says that all is well."""
         self.full = False
         self.fails_last = False
+        self.stuck = False
+        """Nothing may be renamed."""
         """The manifest, which comes last, cannot be renamed."""
         self.read_only = False
         self.old = False
@@ -207,6 +209,8 @@ class _Files(asyncssh.SFTPServer):
     def rename(self, oldpath: bytes, newpath: bytes) -> None:
         """Plain SFTP 3 does not rename over a file."""
         self._called("rename")
+        if self.manners.stuck:
+            raise asyncssh.SFTPFailure("cannot")
         if Path(self.map_path(newpath).decode()).exists():
             raise asyncssh.SFTPFailure("exists")
         super().rename(oldpath, newpath)
@@ -214,6 +218,8 @@ class _Files(asyncssh.SFTPServer):
     def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
         """Over a file too, if the server knows that."""
         self._called("posix_rename")
+        if self.manners.stuck:
+            raise asyncssh.SFTPFailure("cannot")
         if self.manners.fails_last and newpath.endswith(b"manifest.json"):
             raise asyncssh.SFTPFailure("cannot")
         if self.manners.old:

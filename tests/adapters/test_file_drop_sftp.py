@@ -221,6 +221,18 @@ async def test_a_full_disk_and_a_server_that_may_only_be_read(server: SftpServer
     assert (await told(server, root))["权限"].remedy == "请为运行网关的用户授予该目录的读写权限"
 
 
+async def test_a_server_that_lets_nothing_be_renamed(server: SftpServer, root: Path) -> None:
+    """It is told as a right that is missing, by the delivery and by the check alike; no half file stays."""
+    server.manners.stuck = True
+    assert await code_of(delivered(server, root)) == "DROP_RIGHTS"
+    refused = (await told(server, root))["权限"]
+    assert (refused.ok, "改名" in refused.message) == (False, True)
+    assert [each for each in root.rglob("*") if each.is_file()] == []
+    server.manners.stuck = False
+    assert (await told(server, root))["权限"].ok
+    assert [each for each in root.rglob("*") if each.is_file()] == []
+
+
 async def test_links_on_the_server_are_not_followed(server: SftpServer, root: Path) -> None:
     """A link in the place of a part, a batch or a stream is refused; nothing is read or written through it."""
     folder = lay(root, sealed())

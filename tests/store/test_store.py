@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -308,6 +309,21 @@ async def test_full_disk_is_told_and_nothing_is_applied(sqlite_url: str, open_st
         await tx.connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
     await accept(store, *range(100, 400))
     await check_store(store)
+
+
+async def test_a_disk_that_is_full_from_the_start(sqlite_url: str, open_store: Callable[..., Any]) -> None:
+    """Where not even the first page of SQLite's index has room, that is what is told: there is a database, and it is where it should be."""
+    store = await open_store(sqlite_url)
+    await accept(store, 1)
+    await store.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(StoreError) as refused:
+            await open_store(sqlite_url)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert refused.value.code == "store-full"
 
 
 async def test_read_only_file_is_told(sqlite_url: str, open_store: Callable[..., Any]) -> None:
