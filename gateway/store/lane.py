@@ -7,15 +7,15 @@ opened for reading only. This room must not know HTTP.
 Renderings of organisations are kept by their code, as many as the settings give room for: the whole register, or its first part by code.
 They are read in portions, one at the end of each turn in which somebody asked, whatever was asked for, and nothing is kept because it was
 asked for: how soon an answer comes tells nothing of who else asked (decisions/0076). They are kept until anybody commits anything that
-they were read from. `PRAGMA data_version` is asked once in each turn of the event loop, before the first look-up of that turn: a request
-that arrives after a commit is handled in a later turn than one that was checked before it, so nothing that left is shown to anybody who
-asked afterwards. After a commit of whomever the database says by its counter `lane` whether a row of the three tables was changed or
-taken away; triggers raise it, in the transaction of the writer, whichever program that is, unless it says `REPLACE`: SQLite then takes a
-row away without a word, so nothing here writes so (tested, decisions/0053). Where they do not stand as they were made, nothing is kept.
-Each statement saved is a hand-over of the interpreter's lock saved, which costs more than the statement. All that a turn reads it reads
-in one transaction, which begins with its first row and ends with the turn: a third of a statement by key would else be the locks of a
-transaction of its own. What is asked for by its id is read each time: there are many more records, each is asked for less often, and an
-id may be a household's.
+they were read from. `PRAGMA data_version` is asked once in each turn of the event loop, before the first look-up of that turn, but after
+the turn's end was put in line: a request that arrives after a commit of which the version does not tell stands behind that end, so
+nothing that left is shown to anybody who asked afterwards. After a commit of whomever the database says by its counter `lane` whether a
+row of the three tables was changed or taken away; triggers raise it, in the transaction of the writer, whichever program that is, unless
+it says `REPLACE`: SQLite then takes a row away without a word, so nothing here writes so (tested, decisions/0053). Where they do not
+stand as they were made, nothing is kept. Each statement saved is a hand-over of the interpreter's lock saved, which costs more than the
+statement. All that a turn reads it reads in one transaction, which begins with its first row and ends with the turn: a third of a
+statement by key would else be the locks of a transaction of its own. What is asked for by its id is read each time: there are many more
+records, each is asked for less often, and an id may be a household's.
 """
 
 import asyncio
@@ -38,12 +38,11 @@ WHERE k.key_type = 'uscc' AND k.key_value = ?
 """
 _PORTION: Final = """
 SELECT k.key_value, r.body, r.etag, r.plan, r.valid_until, r.head_seq = s.head_seq
-FROM (
-    SELECT key_value, subject_id FROM subject_keys WHERE key_type = 'uscc' AND key_value > ? ORDER BY key_value LIMIT ?
-) AS k
+FROM subject_keys k
 LEFT JOIN subjects s ON s.subject_id = k.subject_id
 LEFT JOIN rendered_subjects r ON r.subject_id = k.subject_id
-ORDER BY k.key_value
+WHERE k.key_type = 'uscc' AND k.key_value > ?
+ORDER BY k.key_value LIMIT ?
 """
 """The next codes with what is rendered of them, if anything is: as much work wherever one is in the register."""
 _DIGITS: Final = 18
@@ -133,7 +132,7 @@ class LaneReads:
     """Looks up rendered subjects by code or id, and rendered records by id."""
 
     __slots__ = (
-        "_checked", "_connection", "_cursor", "_form", "_held", "_left", "_most", "_next", "_number", "_quiet_from", "_reading",
+        "_checked", "_connection", "_cursor", "_ending", "_form", "_held", "_left", "_most", "_next", "_number", "_quiet_from", "_reading",
         "_renewed_from", "_watched", "state",
     )  # fmt: skip
 
@@ -158,6 +157,8 @@ class LaneReads:
         self._number = self._form = -1
         self._watched = False
         self._checked = False
+        self._ending = False
+        """Whether the end of this turn is on its way."""
         self._cursor = self._connection.cursor()
         self._reading = False
         """Whether the transaction of this turn has begun."""
@@ -206,13 +207,17 @@ class LaneReads:
         """
         if self._connection.in_transaction:
             raise sqlite3.OperationalError("the transaction of the last turn has not ended")
+        if not self._ending:  # before the version is read: whoever comes in meanwhile stands behind the end of this turn
+            with suppress(RuntimeError):
+                asyncio.get_running_loop().call_soon(self._turned)
+                self._ending = True
+        if monotonic() >= self._renewed_from:
+            self._forget()
         ((number,),) = self._connection.execute("PRAGMA data_version").fetchall()
         if number != self._number:
             self._look()
             self._number = number
-        with suppress(RuntimeError):
-            asyncio.get_running_loop().call_soon(self._turned)
-            self._checked = True
+        self._checked = self._ending
 
     def _look(self) -> None:
         """Somebody committed: learn how things stand, and forget what that may have been about."""
@@ -227,16 +232,13 @@ class LaneReads:
 
     def _turned(self) -> None:
         """The turn is over, and so is what it read; some more is kept."""
-        now = monotonic()
         try:
-            if now >= self._renewed_from:
-                self._forget()
-            elif self._next is not None and now >= self._quiet_from and self._watched:
+            if self._next is not None and self._watched and monotonic() >= self._quiet_from:
                 self._keep_more(self._next)
         except sqlite3.Error:
             self._forget()
         finally:
-            self._checked = False
+            self._checked = self._ending = False
             if self._reading:
                 self._reading = False
                 with suppress(sqlite3.Error):

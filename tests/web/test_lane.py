@@ -432,6 +432,34 @@ def test_in_one_turn_of_the_loop_the_store_is_asked_once(fresh_city: City) -> No
 
 
 @pytest.mark.usefixtures("restless")
+def test_who_comes_in_while_the_store_is_looked_at_sees_what_was_committed_then(fresh_city: City) -> None:
+    """Between the moment of which the database speaks and its answer others commit, are told so, and ask: that is after the commit."""
+
+    async def turns(reads: LaneReads, database: sqlite3.Connection) -> None:
+        code = _codes(database)[0]
+        await some_turns(reads)
+        seen: list[Any] = []
+
+        def meanwhile(_cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> tuple[Any, ...]:
+            """The version has been read, and nobody knows it yet."""
+            reads._connection.row_factory = None
+            database.execute("UPDATE rendered_subjects SET etag = 'another'")
+            database.commit()
+            asyncio.get_running_loop().call_soon(lambda: seen.append(reads.by_code(code)))
+            return row
+
+        reads._connection.row_factory = meanwhile
+        before = reads.by_code(code)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert before is not None
+        assert (before.etag == "another", [row.etag for row in seen]) == (False, ["another"])
+
+    with kept(fresh_city) as (reads, _, database):
+        asyncio.run(turns(reads, database))
+
+
+@pytest.mark.usefixtures("restless")
 def test_the_register_is_kept_whoever_asks_for_what(sqlite_city: City) -> None:
     """Nothing was kept because it was asked for, nothing is missing because nobody asked, and no household is among it."""
     with closing(sqlite3.connect(sqlite_city.folder / "data" / "gateway.db")) as database:
@@ -476,7 +504,7 @@ def test_while_somebody_writes_nothing_is_kept(fresh_city: City) -> None:
 
 @pytest.mark.usefixtures("restless")
 def test_even_a_row_that_was_replaced_behind_the_triggers_is_seen(fresh_city: City, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here replaces rows; if another program does, what is kept of them goes with all that has been kept for so long."""
+    """Nothing here replaces rows; if another program does, nothing that was kept for so long is answered, though nobody asked meanwhile."""
     with kept(fresh_city) as (reads, _, database):
         code = _codes(database)[0]
         asyncio.run(some_turns(reads))
@@ -488,8 +516,8 @@ def test_even_a_row_that_was_replaced_behind_the_triggers_is_seen(fresh_city: Ci
         database.commit()
         assert reads.by_code(code) == before
         monkeypatch.setattr(reads, "_renewed_from", 0.0)
-        asyncio.run(some_turns(reads))
         after = reads.by_code(code)
+        asyncio.run(some_turns(reads))
         assert after is not None
         assert (after.etag, list(reads._held)) == ("another", _codes(database))
 
