@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.disclosure.policy import files_digest
 from gateway.core.errors import SinceTooOld
+from gateway.core.publication import forms
 from gateway.operations import answer_query, read_feed
 from gateway.operations.render_public import lag, render_public, settle
 from gateway.services import Services
@@ -105,6 +106,24 @@ async def test_all_is_rendered_again_piece_by_piece(town: Services) -> None:
 async def test_the_same_text_renders_nothing_again(town: Services) -> None:
     """Without a new policy a reader finds nothing to do."""
     await stocked(town)
+    assert await render_public(town) == 0
+
+
+async def test_a_program_that_writes_otherwise_renders_again(town: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that an older program rendered is rendered again under the same policy; feeds say that something general has changed."""
+    made = await stocked(town)
+    head = await feed.head(town.store.reads, "public/open.read")
+    before = await answer_query.record(town, made["罚单"], PUBLIC, "zh-CN")
+    monkeypatch.setattr(forms, "WRITTEN", forms.WRITTEN + 1)
+    town.policies.current().memo.clear()
+    await settle(town)
+    after = await answer_query.record(town, made["罚单"], PUBLIC, "zh-CN")
+    assert read(before) == read(after)
+    assert before.etag != after.etag
+    tag = forms.forms_of(town.policies.current(), "public", "open.read").tag
+    for table in (renderings.rendered_records, renderings.rendered_subjects):
+        assert [row.plan for row in await town.store.reads.all(sa.select(table.c.plan).distinct())] == [tag]
+    assert [(item["op"], item["policy_version"]) for item in await told(town, head.seq)] == [("policy", 1)]
     assert await render_public(town) == 0
 
 

@@ -25,6 +25,10 @@ from gateway.core.records.catalogue import Licence
 from gateway.core.records.model import Capability, SubjectKind
 
 TAG_DIGITS = 40
+WRITTEN = 2
+"""By which words, marks and shapes of the program itself documents are written. Raised whenever it would write another document of the same
+record under the same plan: then a store that an older program has rendered is rendered again, and its validators and cursors are new
+(a test holds what is written, decisions/0077)."""
 FED_TIERS = BOUND_TIERS | {"public"}
 """Tiers that may have a sequence of changes of their own; `developer` reads public's, and the subject has none."""
 
@@ -77,11 +81,12 @@ class Forms(Struct, frozen=True, kw_only=True):
     remembered: dict[Any, Any] = field(default_factory=dict)
     """What follows from plans alone and is asked for at every request; filled as it is asked."""
     tag: str = ""
-    """What a rendering is filed under: plans and policy version; of one caller also what it reaches. Worked out, never given."""
+    """What a rendering is filed under: plans, how the program writes, policy version; of one caller also what it reaches. Worked out, never
+    given."""
 
     def __post_init__(self) -> None:
         """Work the tag out."""
-        tag = f"{self.plan_hash[:TAG_DIGITS]}@{self.version}"
+        tag = f"{self.plan_hash[:TAG_DIGITS]}-{WRITTEN}@{self.version}"
         structs.force_setattr(self, "tag", f"{tag}.{self.reach[:TAG_DIGITS]}" if self.reach else tag)
 
     @property
