@@ -112,13 +112,14 @@ class FrontendDatabase:
         place = f"{settings.name}!{number}"
         with at_row(place):
             bound = found.bound(values)
-            statement = self._inserts.get(row.dataset)
-            if statement is None:  # made once: making it costs more than running it
-                statement = self._inserts[row.dataset] = insert_new(found.table, bound, connection.dialect.name)
-            done = connection.execute(statement, bound)
-            if done.rowcount:
-                return
             key = self._key(found, row.recid, row.rec_v)
+            lies = not found.unique_on(self._key_names()) and connection.execute(sa.select(sa.literal(1)).where(*key).limit(1)).first()
+            if not lies:
+                statement = self._inserts.get(row.dataset)
+                if statement is None:  # made once: making it costs more than running it
+                    statement = self._inserts[row.dataset] = insert_new(found.table, bound, connection.dialect.name)
+                if connection.execute(statement, bound).rowcount:
+                    return
             if self._config.profile == "exchange":
                 there = (connection.execute(sa.select(found[names.digest]).where(*key))).scalar()
                 same = there is not None and str(there).strip() == row.digest
@@ -133,6 +134,10 @@ class FrontendDatabase:
         names = self._config.names
         key = [found[names.recid] == recid]
         return [*key, found[names.rec_v] == rec_v] if self._config.profile == "exchange" else key
+
+    def _key_names(self) -> tuple[str, ...]:
+        names = self._config.names
+        return (names.recid, names.rec_v) if self._config.profile == "exchange" else (names.recid,)
 
     def _count_sent(self, connection: sa.Connection, dataset: str, found: FoundTable, day: date) -> None:
         """Our own line of the day in the reconciliation table, as the rows stand now."""
@@ -376,6 +381,9 @@ class FrontendDatabase:
                 yield Diagnostic(what="列", ok=False, message=said, remedy="请对方补列，或更正配置")
             else:
                 yield Diagnostic(what="表", ok=True, message=f"表 {settings.name} 的列齐全")
+                if not found.unique_on(self._key_names()):
+                    said = f"表 {settings.name} 没有 {', '.join(self._key_names())} 的主键，同时投递时可能重复"
+                    yield Diagnostic(what="表", ok=False, message=said, remedy="请对方建立主键")
                 yield from self._timeless(connection, settings, found)
             if settings.scope not in self._config.scopes:
                 yield Diagnostic(what="范围", ok=False, message=f"没有范围 {settings.scope} 的对照", remedy="在 scopes 中写明")
@@ -389,9 +397,8 @@ class FrontendDatabase:
         kinds: list[tuple[str, str, tuple[sa.ColumnElement[bool], ...]]] = [("行", names.sjc, ())]
         if names.status in found and names.answered in found:
             kinds.append(("反馈", names.answered, (found[names.status].is_not(None),)))
-        beside = (names.recid, names.rec_v) if self._config.profile == "exchange" else (names.recid,)
         for what, time_column, where in kinds:
-            for column in (time_column, *(beside if what == "行" else ())):
+            for column in (time_column, *(self._key_names() if what == "行" else ())):
                 missing = sa.select(sa.func.count()).select_from(found.table).where(found[column].is_(None), *where)
                 number = connection.execute(missing).scalar_one()
                 if number:

@@ -58,6 +58,13 @@ class FoundTable:
             raise AdapterError("SCHEMA_COLUMN", f"对方表中没有列 {name}", transient=False, place=f"{self.table.name}.{name}")
         return found
 
+    def unique_on(self, names: Iterable[str]) -> bool:
+        """Whether the table itself lets no two rows have the same values in these columns."""
+        key = {name.lower() for name in names}
+        kept = [self.table.primary_key.columns, *(each.columns for each in self.table.constraints if isinstance(each, sa.UniqueConstraint))]
+        kept += [each.columns for each in self.table.indexes if each.unique]
+        return any(columns and {column.name.lower() for column in columns} <= key for columns in (tuple(each) for each in kept))
+
     def bound(self, values: Mapping[str, object]) -> dict[str, object]:
         """Values by the names of the columns, in their types.
 

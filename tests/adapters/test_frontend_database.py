@@ -414,6 +414,21 @@ async def test_what_one_table_lacks_stops_no_other(two: Two) -> None:
     assert {each.dataset for each in await adapter.counts(DAY)} == {"penalties"}
 
 
+async def test_a_table_without_a_key_takes_a_row_once(two: Two) -> None:
+    """What the table does not refuse is looked for first: a batch that comes again doubles nothing, nor changes it; the check tells."""
+    columns = [sa.Column(each.name, each.type) for each in two.province.table.columns]
+    two.province.run(sa.Table("OPEN", sa.MetaData(), *columns).create)
+    more: dict[str, Any] = {"tables": {"penalties": msgspec.structs.replace(TABLE, name="OPEN")}}
+    await two.deliver(1, row("a"), row("b"), **more)
+    await two.deliver(1, row("a"), row("b"), **more)
+    with pytest.raises(AdapterError) as refused:
+        await two.deliver(2, row("b", CF_NR_FK="9"), **more)
+    assert refused.value.code == "DUP_KEY"
+    assert two.province.run(lambda connection: connection.exec_driver_sql('SELECT count(*) FROM "OPEN"').scalar()) == 2
+    bad = [each for each in await two.adapter(**more).check() if not each.ok]
+    assert [(each.what, "没有 RECID, REC_V 的主键" in each.message) for each in bad] == [("表", True)]
+
+
 async def test_a_legacy_table_takes_only_what_stays(two: Two) -> None:
     """The plain profile has no versions: it loses withdrawals, refuses whatever is no first word, and is read without versions."""
     columns = '"RECID" varchar(64) PRIMARY KEY, "CF_WSH" varchar(128), "DFBM" varchar(6), "SJC" timestamp, "SYFW" varchar(16)'
