@@ -78,6 +78,8 @@ def test_a_region_in_pinyin_finds_who_bears_its_name(server: Server) -> None:
     """As in characters, page by page, in either case and with blanks; a household of that name is not reached so."""
     written = server.get("/v1/subjects.json?q=通化&limit=100").json()["items"]
     assert written
+    city = server.get("/v1/subjects?q=通化市&limit=100").json()["items"]
+    assert [each["id"] for each in server.get("/v1/subjects?q=Tonghua%20City&limit=100").json()["items"]] == [each["id"] for each in city]
     for spoken in ("tonghua", "Tong Hua", "ＴＯＮＧＨＵＡ"):
         told = server.client.get("/v1/subjects", params={"q": spoken, "limit": "100"}).json()
         assert [each["id"] for each in told["items"]] == [each["id"] for each in written]

@@ -18,7 +18,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from importlib.util import find_spec
 from itertools import islice, pairwise, product
-from typing import cast
+from typing import Final, cast
 from unicodedata import category, normalize
 
 import msgspec
@@ -355,7 +355,7 @@ def _said_around() -> tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]:
         return ["".join(way) for way in islice(product(*spoken), _MAX_READINGS)]
 
     regions_said: dict[str, tuple[str, ...]] = {}
-    for name in sorted(_regions()[0]):
+    for name in sorted(each for each in _regions()[0] if len(each) > 1):
         for way in dict.fromkeys(said(name)):
             if way.isascii():
                 regions_said[way] = (*regions_said.get(way, ()), name)
@@ -390,13 +390,27 @@ _MOST_REGIONS, _NESTED = 4, 3
 """Regions that one text may mean (蠡县, 澧县, 理县 and 礼县 are spoken alike); and how many follow one another: province, city, county."""
 
 
-def said_regions(letters: str, nested: int = _NESTED) -> tuple[str, ...]:
-    """What a text means that is the pinyin of a region and no more, or of regions one after another; nothing for any other."""
+_LEVELS_SAID: Final = (("province", "sheng"), ("city", "shi"), ("district", "qu"), ("county", "xian"))
+"""How English answers end the name of a region (`labels`), and how it is spoken."""
+
+
+def said_regions(letters: str) -> tuple[str, ...]:
+    """What a text means that is the pinyin of a region and no more, or of regions one after another; nothing for any other.
+
+    At its end it may say in English what the region is: Tonghua City.
+    """
+    for word, said in _LEVELS_SAID:
+        if letters.endswith(word):
+            return _said_so(letters.removesuffix(word) + said, _NESTED)
+    return _said_so(letters, _NESTED)
+
+
+def _said_so(letters: str, nested: int) -> tuple[str, ...]:
     regions_said, _ = _said_around()
     if letters in regions_said or nested == 1:
         return regions_said.get(letters, ())
     cuts = [size for size in range(min(_LONGEST_SAID, len(letters) - 4), 3, -1) if letters[:size] in regions_said]
-    ways = (first + rest for size in cuts for rest in said_regions(letters[size:], nested - 1) for first in regions_said[letters[:size]])
+    ways = (first + rest for size in cuts for rest in _said_so(letters[size:], nested - 1) for first in regions_said[letters[:size]])
     return tuple(islice(dict.fromkeys(ways), _MOST_REGIONS))
 
 
