@@ -17,7 +17,7 @@ from gateway.core.exchange.wire import digest_text
 from gateway.core.publication.documents import record_head
 from gateway.core.records.model import DatasetId, RecordId
 from gateway.operations.keep_lines import LineRun, keep_lines
-from gateway.operations.line_reports import line_streams
+from gateway.operations.line_reports import line_findings, line_streams
 from gateway.operations.manage_lines import approve_line, propose_line
 from gateway.services import Services, open_services
 from gateway.settings import PartnerSetting
@@ -158,6 +158,15 @@ async def test_what_nobody_signed_is_shown_as_such(town: Town) -> None:
     head = record_head(seen, "https://credit.tonghua.example")
     assert head.document["marks"] == [{"code": "vouched", "label": "未经机关确认", "since": None}]
     assert closed_gate(record, bank.plans[record.kind], policies, now) == "trust"
+
+
+async def test_the_doctor_names_the_command_that_tries_a_line_again(town: Town) -> None:
+    """A line that comes in is tried again by `exchange pull`, which `exchange send` never does."""
+    town.province.run(lambda connection: connection.exec_driver_sql('ALTER TABLE "CX_XZCF" RENAME TO "AWAY"'))
+    assert (await town.pull()).code == "SCHEMA_TABLE"
+    (found,) = [each for each in await line_findings(town.services, ask=False) if each.code == "line-failing"]
+    assert "exchange pull" in (found.remedy_en or "")
+    assert "exchange pull" in (found.remedy_zh or "")
 
 
 async def test_a_page_is_kept_as_it_came(town: Town) -> None:
