@@ -187,8 +187,8 @@ _TO_US: Mapping[str, tuple[str, str]] = {
 """Where it is the sender who has to act."""
 _LINE_REMEDIES: Mapping[str, tuple[str, str]] = {
     "line-failing": (
-        "按线路检查的提示处理，然后 chengxin exchange send --now；来路：exchange pull",
-        "mend what the line says, then `exchange send --now`, or `exchange pull` where it comes in",
+        "按线路检查的提示处理，然后 chengxin exchange send --now；来路：exchange pull；批次本身不被接受：line decide --verdict again",
+        "mend what the line says, then `exchange send --now`, or `exchange pull` if inward; a batch refused as it is: `line decide`",
     ),
     "partner-setting": (
         "更正设置文件 [[partners]] 的这一项；以协议交换的对方，适配器写在协议文件的 [local] 中",

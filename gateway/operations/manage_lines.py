@@ -130,6 +130,9 @@ async def decide_batch(
 ) -> Decided:
     """A person's word about the first batch of a stream that waits for one: it may go, it has arrived over there, it goes again.
 
+    A batch that the partner refuses as it is, as where a value is longer than a column over there, is given up by `again`: what it said is
+    sealed anew under the settings of now, and what its format cannot carry then is taken back, whether it ever arrived or not.
+
     What has arrived is answered by later feedback where the line has such; else the person's word stands for the partner's. Where no batch
     waits for such a word, it is about the rows that the partner has left out of its answers for longer than agreed: they count as taken, or
     are told anew.
@@ -147,6 +150,8 @@ async def decide_batch(
     async with services.store.transaction() as tx:
         out = await outbox.out_stream(tx, stream)
         waiting = await outbox.waiting_batches(tx, stream)
+        if verdict == "again" and out is not None and out.stopped is None and waiting and _was_refused(waiting[0]):
+            return await _seal_anew(tx, waiting[0], reason, by)
         if verdict != "go" and out is not None and out.stopped is None:
             return await _decide_rows(tx, line, stream, verdict, reason, by)
         if out is None or not waiting:
@@ -165,6 +170,21 @@ async def decide_batch(
         said = {"seq": batch.seq, "verdict": verdict, "reason": reason, **proof(by)}
         await audit.write(tx, actor(by), "line.decide", f"stream/{stream}", said)
     return Decided(stream=stream, seq=batch.seq, decided=verdict)
+
+
+def _was_refused(batch: outbox.OutBatch) -> bool:
+    """Whether an attempt was made and ended with a code; one that nobody knows the end of has stopped its stream."""
+    return batch.state == "waiting" and batch.attempts > 0 and batch.code not in (None, AWAITS_PERSON)
+
+
+async def _seal_anew(tx: Transaction, batch: outbox.OutBatch, reason: str, by: Administrator) -> Decided:
+    """Nothing of a batch that stands in the way of all others is sent any more."""
+    rows = await line_rows.rows_of(tx, batch.stream, batch.seq)
+    await outbox.end_delivery(tx, batch, state="nacked", code=batch.code)
+    await count_as_lost(tx, batch.stream, rows)
+    said = {"seq": batch.seq, "verdict": "again", "code": batch.code, "rows": len(rows), "reason": reason, **proof(by)}
+    await audit.write(tx, actor(by), "line.decide", f"stream/{batch.stream}", said)
+    return Decided(stream=batch.stream, seq=batch.seq, decided="again", rows=len(rows))
 
 
 async def _decide_rows(

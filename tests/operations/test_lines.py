@@ -35,7 +35,7 @@ from gateway.store.tables import out_parts
 from tests.administrators import Admin
 from tests.house import make, settings_of, write_settings
 from tests.operations.line_partner import PROVINCE, Desk, at_desk, line_file, two_persons
-from tests.operations.publishing import NOW, PENALTIES, at, code, penalty, put, stocked
+from tests.operations.publishing import NOW, PENALTIES, at, code, ids, penalty, put, stocked
 
 STREAM = "province.administrative-penalties"
 OF = "datasets.administrative-penalties"
@@ -443,6 +443,30 @@ async def test_what_one_stream_lacks_keeps_no_other_back(office: Office) -> None
     assert len(await lines.replies(office.services.store.reads, "province")) == 2  # its own, and what came later
     state = await lines.state_of(office.services.store.reads, "province")
     assert (state.code, state.closed_until is not None) == ("SCHEMA_TABLE", True)
+
+
+async def test_a_batch_that_is_refused_as_it_is_stands_in_nobodys_way(any_office: Office) -> None:
+    """A person gives it up: what it said is sealed anew, what the format cannot carry by then is only taken back, and withdrawals go on."""
+    office, desk = any_office, any_office.desk
+    await office.round()
+    (long,) = ids(await put(office.services, PENALTIES, penalty(code(2), "通化市澄泉商贸有限公司", "通示罚〔2026〕9号" + "长" * 60)))
+    (other,) = ids(await put(office.services, PENALTIES, penalty(code(2), "通化市澄泉商贸有限公司", "通示罚〔2026〕10号")))
+    desk.mood = "no table for penalties"
+    assert (await office.round()).code == "SCHEMA_TABLE"
+    await repair(office.services, office.made["罚单"], actor="officer", document="示修〔2026〕1号")
+    desk.mood, desk.longest = "no table for penalties/1/2", 60
+    run = await office.round(at_once=True)
+    assert (run.waiting, run.code, len(desk.rows)) == (2, "SCHEMA_TABLE", 1)
+    done = await decide_batch(office.services, STREAM, "again", reason="对方列宽不足", by=await office.zhang.acts("line.decide"))
+    assert (done.decided, done.seq, done.rows) == ("again", 2, 2)
+    run = await office.round(at_once=True)
+    assert (run.waiting, run.code, run.not_sent) == (0, None, {"SCHEMA_LENGTH": 1})
+    said = {(rid, row["op"]) for (rid, _), row in desk.rows.items()}
+    assert said == {(office.made["罚单"], "assert"), (office.made["罚单"], "repair"), (other, "assert"), (long, "retract")}
+    assert (await office.round(at_once=True)).sealed == 0
+    with pytest.raises(AdminError) as refused:
+        await decide_batch(office.services, STREAM, "again", reason="再来", by=await office.zhang.acts("line.decide"))
+    assert refused.value.code == "line-state"
 
 
 async def test_a_line_that_is_down_is_tried_again_later(office: Office) -> None:
