@@ -87,6 +87,10 @@ def _inner(request: AnyRequest, raw_path: bytes, query: bytes, caller: Caller, l
         "path": unquote_to_bytes(raw_path).decode("utf-8", "surrogateescape"),
         "raw_path": raw_path,
         "query_string": query,
-        "headers": [(b"accept", JSON.encode()), (b"accept-language", language.encode())],
+        "headers": [
+            *(field for field in outer["headers"] if field[0] == b"host"),  # without it this would be no request of HTTP/1.1
+            (b"accept", JSON.encode()),
+            (b"accept-language", language.encode()),
+        ],
         "state": state,
     }
