@@ -90,7 +90,7 @@ class FileDrop:
     contract_version: ClassVar[int] = CONTRACT_VERSION
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"native", "deliver", "collect", "idempotent", "withdrawals", "keys", "acknowledge"}
-        | {"apart", "receipts", "look", "clear", "publish"}
+        | {"apart", "receipts", "look", "clear", "publish", "kept"}
     )
     Config: ClassVar[type[Struct]] = FileDropConfig
 
@@ -254,6 +254,19 @@ class FileDrop:
         await self._lay((*path, f"{no:010}.feedback.ndjson"), feedback, MAX_FEEDBACK)
         await self._lay((*path, f"{no:010}.json"), body, MAX_DOCUMENT)
         await self._lay((*path, f"{no:010}.note"), note, MAX_NOTE)
+
+    async def kept(self, stream: str, no: int | None, near: int) -> bytes | None:
+        """A receipt of ours as it lies there; the last is the one before the first gap, looked for from `near` on, back and forth."""
+        path = (_known(stream), self._config.partner, "receipts")
+        if no is not None:
+            return await self._document((*path, f"{no:010}"))
+        found, at = None, near
+        while found is None and at > 0:
+            found = await self._document((*path, f"{at:010}"))
+            at -= found is None
+        while (further := await self._document((*path, f"{at + 1:010}"))) is not None:
+            found, at = further, at + 1
+        return found
 
     # --- what lies open -------------------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ class HttpsPartner:
     contract_version: ClassVar[int] = CONTRACT_VERSION
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys", "resync", "acknowledge", "receipts", "tell", "hear"}
-        | {"later"}
+        | {"later", "kept"}
     )
     Config: ClassVar[type[Struct]] = HttpsPartnerConfig
 
@@ -307,6 +307,12 @@ class HttpsPartner:
                 raise
             feedback = await self._call("GET", f"/streams/{quote(stream)}/feedback/{no}", limit=MAX_FEEDBACK)
             yield no, receipt, feedback
+
+    async def kept(self, stream: str, no: int | None, near: int) -> bytes | None:
+        """A receipt that we once gave for a stream of the partner, as it keeps it; None where it keeps none of that number."""
+        del near  # it knows which one is the last
+        path = f"/streams/{quote(stream)}/kept-receipts/{'latest' if no is None else no}"
+        return await self._call("GET", path, empty=True) or None
 
     async def tell(self, document: bytes) -> bytes:
         """Bring the partner a signed agreement, notice or inventory."""

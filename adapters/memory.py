@@ -149,7 +149,7 @@ class Memory:
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"resume", "withdrawals", "report", "counts", "encode", "decode", "deliver", "collect", "ask", "reply", "idempotent"}
         | {"keys", "resync", "acknowledge", "feedback", "receipts", "look", "clear", "publish", "apart", "tell", "hear", "later"}
-        | {"numbers"}
+        | {"numbers", "kept"}
     )
     Config: ClassVar[type[Struct]] = MemoryConfig
 
@@ -394,6 +394,13 @@ class Memory:
         """Bring a receipt, its feedback with it."""
         self._board.reach()
         self._board.receipts[stream, no] = (receipt, feedback)
+
+    async def kept(self, stream: str, no: int | None, near: int) -> bytes | None:
+        """A receipt that was brought, by its number, or the last."""
+        del near
+        self._board.reach()
+        numbers = [each for of, each in self._board.receipts if of == stream and no in (None, each)]
+        return self._board.receipts[stream, max(numbers)][0] if numbers else None
 
     async def resync(self, stream: str, reason: str) -> None:
         """Ask for a new epoch."""

@@ -252,7 +252,7 @@ class PartnerAdapter(Protocol):
     contract_version: ClassVar[int]
     capabilities: ClassVar[frozenset[str]]
     """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys resync acknowledge feedback numbers
-    apart receipts look clear publish later tell hear.
+    apart receipts look clear publish later tell hear kept.
 
     What a line has by its settings alone stands in an attribute of the adapter itself, which wins over the class's.
 
@@ -261,6 +261,9 @@ class PartnerAdapter(Protocol):
     `resync` promises `async def resync(self, stream: str, reason: str) -> None`: asks the partner for a new epoch of a stream of its own.
     `acknowledge` promises `async def acknowledge(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> None`: brings it a
     receipt for a batch that was collected, the feedback first.
+    `kept` promises `async def kept(self, stream: str, no: int | None, near: int) -> bytes | None`: the receipt of a number that we once
+    gave for a stream of the partner, as it keeps it or as it lies on the line; None for `no`: the last one; the answer is None where there
+    is none. `near` is the last number that we know of.
     `later` promises `async def later(self, question: str) -> bytes`: the answer to a question that was `not_available_until`, as received.
     `tell` promises `async def tell(self, document: bytes) -> bytes`: brings the partner a signed agreement, notice or inventory.
     `hear` promises `async def hear(self, held: Mapping[str, str]) -> Sequence[bytes]`: the signed agreements, notices and inventories that
@@ -330,7 +333,7 @@ CAPABILITY_METHODS: Mapping[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("report", "counts", "encode", "decode", "deliver", "collect", "ask")},
     "reply": ("read_reply",),
     **{name: (name,) for name in ("keys", "resync", "acknowledge", "feedback", "numbers", "receipts", "look", "clear", "later")},
-    **{name: (name,) for name in ("tell", "hear")},
+    **{name: (name,) for name in ("tell", "hear", "kept")},
     "publish": ("publish", "published"),
 }
 """Every capability, with the methods that it promises."""

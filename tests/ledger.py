@@ -118,13 +118,15 @@ async def _check_in(services, held):
         given = await reads.all(
             sa.select(receipts).where(receipts.c.sender == stream.sender, receipts.c.stream == stream.stream).order_by(receipts.c.no)
         )
-        assert [row.no for row in given] == list(range(1, stream.receipt_no + 1)), "receipts are dense"
+        if stream.first_epoch is None:  # else some are lost: with the sender, and not here
+            assert [row.no for row in given] == list(range(1, stream.receipt_no + 1)), "receipts are dense"
         batches = await reads.all(sa.select(in_batches).where(in_batches.c.sender == stream.sender, in_batches.c.stream == stream.stream))
         of_digest = {row.manifest_digest: row for row in batches}
         previous = None
         for row in given:
             receipt = feedback.read_receipt(row.body)
-            assert receipt.previous == previous, "receipts are chained"
+            if stream.first_epoch is None or row.no - 1 in {each.no for each in given}:
+                assert receipt.previous == previous, "receipts are chained"
             notes.verify_document(
                 SignedDocument(row.body, row.note),
                 ours,
@@ -138,7 +140,8 @@ async def _check_in(services, held):
             assert (receipt.batch is None) == (receipt.kind == "later")
             feedback.read_feedback(row.feedback, receipt.feedback, suite)
             previous = digest_text(row.body, suite)
-        assert stream.receipt_digest == previous
+        if stream.first_epoch is None or (given and given[-1].no == stream.receipt_no):
+            assert stream.receipt_digest == previous
         present = [row for row in batches if row.epoch == stream.epoch]
         applied = sorted((row for row in present if row.state in ("applied", "partial")), key=lambda row: row.seq)
         assert [row.seq for row in applied] == list(range(1, stream.seq + 1)), "applied batches are dense"

@@ -119,8 +119,11 @@ class Direct:
             self.there.unheard -= 1
             raise AdapterError("UNAVAILABLE", "断线", transient=True)
         if not self.there.lose_before:
-            for given in (await given_receipts.receipts_of(self.there.receiver.store.reads, TONGHUA, stream))[after:]:
-                yield given.no, notes.envelope(given.document), given.feedback
+            given = {each.no: each for each in await given_receipts.receipts_of(self.there.receiver.store.reads, TONGHUA, stream)}
+            for no in range(after + 1, max(given, default=0) + 1):
+                if no not in given:
+                    raise AdapterError("SEQ_CLOSED", "对方已丢失此回执", transient=False)
+                yield no, notes.envelope(given[no].document), given[no].feedback
 
     async def close(self) -> None:
         """Nothing is held."""

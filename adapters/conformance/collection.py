@@ -23,7 +23,7 @@ BATCHES = 24
 
 
 class Collection(EveryAdapter):
-    """Checks of `collect`, `ask`, `keys`, `acknowledge` and `resync`."""
+    """Checks of `collect`, `ask`, `keys`, `acknowledge`, `kept` and `resync`."""
 
     def line(self) -> PartnerLine:
         """A new simulated partner."""
@@ -270,6 +270,24 @@ class Collection(EveryAdapter):
         got = line.acknowledged(STREAM, 1)
         simulated(got is not None, "receipts at the partner (acknowledged)")
         assert got == (b'{"body":"{}","note":"n"}', b'{"i":0}\n')
+
+    @check("kept")
+    def test_our_own_receipts_are_shown_again(self) -> None:
+        """What was once brought comes back as it was, by its number or as the last; of a number that was never given there is nothing."""
+        line: PartnerLine = self._line()
+        first, second = (b'{"body":"{}","note":"%d"}' % no for no in (1, 2))
+
+        async def ask() -> list[bytes | None]:
+            adapter = line.connect()
+            try:
+                for no, receipt in ((1, first), (2, second)):  # whoever shows them was brought them
+                    await adapter.acknowledge(STREAM, no, receipt, b'{"i":0}\n')  # type: ignore[attr-defined]  # the same
+                shown = adapter.kept  # type: ignore[attr-defined]  # promised by the capability
+                return [await shown(STREAM, *asked) for asked in ((None, 0), (None, 1), (None, 7), (1, 0), (3, 0))]
+            finally:
+                await adapter.close()
+
+        assert asyncio.run(ask()) == [second, second, second, first, None]
 
     @check("resync")
     def test_a_new_epoch_is_asked_for(self) -> None:

@@ -60,6 +60,7 @@ def _said(done: "Restored") -> list[str]:
         f"{done.database} as of {done.made_at.isoformat()}; what happened since is not in it:",
         "  take in again what authorities sent since, and withdraw, repair and erase again what was withdrawn, repaired and erased",
         "  `exchange doctor` says which streams begin a new epoch",
+        *(f"  purged, and told anew by itself once the gateway serves: {each}" for each in done.streams),
         *(f"  shred again: {each}" for each in done.shredded_since),
         *(f"  a signed head that may be ahead: {each}; `verify audit`, `verify log`; keep it as evidence" for each in done.heads),
     ]

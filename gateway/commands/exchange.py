@@ -316,6 +316,36 @@ def exchange_resync(office: Office, stream: str, because: Any) -> None:
     say(f"{stream}: asked")
 
 
+@exchange.command("came-back")
+@click.argument("stream", required=False)
+@click.option("--last", type=int, help="With STREAM: its sender cannot show it, and its office says that it has no later receipt of ours.")
+@reason
+@as_json
+@office
+def exchange_came_back(office: Office, stream: str | None, last: int | None, why: str, as_json: bool) -> None:
+    """After this gateway was brought back from an older copy: purge what partners told, or one STREAM, and have it told anew.
+
+    `backup restore` has done so already. Asks senders for our last receipts; exit 1 where one has not shown it: a server goes on asking.
+    """
+    from gateway.operations.come_back import came_back_from_copy, find_all_places, go_on_from
+
+    if last is not None and stream is None:
+        raise click.UsageError("name the stream of which it is the last receipt")
+
+    async def story(services: "Services") -> dict[str, str]:
+        if stream is not None and last is not None:
+            await go_on_from(services, stream, last, by=office.actor, reason=why)
+            return {stream: "purged"}
+        marked = await came_back_from_copy(services, by=office.actor, reason=why, stream=stream)
+        troubles = await find_all_places(services)
+        return {name: troubles.get(name, "purged") for name in marked}
+
+    found = office.run(story)
+    show(found, as_json=as_json, text=lambda: [f"{name}: {said}" for name, said in found.items()] or ["no partner sends us anything"])
+    if any(said != "purged" for said in found.values()):
+        raise SystemExit(1)
+
+
 @exchange.command("keys")
 @out
 @office

@@ -48,7 +48,10 @@ async def _tell(services: Services, stream: Stream) -> int:
 
 
 async def _ready(source: Source, stream: Stream) -> list[tuple[Owed, str]]:
-    """What can be told of a stream now, each with its code."""
+    """What can be told of a stream now, each with its code; nothing while the number of the last receipt is asked for."""
+    place = await inbox.in_stream(source, stream.sender, stream.name, stream.suite)
+    if place is not None and place.asks is not None:
+        return []
     debts = await owed.owed(source, stream.sender, stream.name, LINES)
     ids = [debt.record_id for debt in debts]
     known = await known_records.known(source, ids)

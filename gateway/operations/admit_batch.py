@@ -102,6 +102,8 @@ class Admission(Answering):
         reads = self.services.store.reads
         ring, keys, others = await self._believe(reads)
         self.head = await inbox.in_stream(reads, self.claim.sender, self.name, self.suite)
+        if self.head is not None and not self.head.answers(self.claim.epoch):
+            problem(ExchangeError("this house came back from a copy, and takes a new epoch alone", code="UNAVAILABLE", place=self.name))
         place = self.head.head if self.head is not None else None
         if place is not None and self.claim.epoch > place.epoch + 1:
             purged = self.head is not None and self.head.anew is not None  # nothing of what went before is held: any later one will do

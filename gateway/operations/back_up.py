@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.errors import StoreError
+from gateway.operations.come_back import mark_streams, purge_restored
 from gateway.services import Services, open_services
 from gateway.settings import Settings
 from gateway.store import audit, copies, migrations
@@ -66,6 +67,8 @@ class Restored(Struct, frozen=True, kw_only=True):
     database: str
     shredded_since: list[str]
     """Persons and households whose keys were destroyed after the copy: to be shredded again, for their rows are back, unreadable."""
+    streams: list[str]
+    """Partners' streams of which everything was purged: each is told anew once its sender has shown our last receipt."""
     heads: list[str]
     """Signed heads that stand beside the database and may be ahead of it: evidence to be kept, and to be moved away by hand."""
 
@@ -152,15 +155,20 @@ async def restore(settings: Settings, *, data: Path, keys: Path, newer_keys: Pat
         newer = newer_keys / KEYS
     gone = await to_its_end(asyncio.to_thread(copies.put_together, data / DATA, keys / KEYS, database, newer=newer))
     try:
-        async with open_services(settings, migrate=True) as services, services.store.transaction() as tx:
-            detail = {"made_at": of_data.made_at.isoformat(), "shredded_since": len(gone)}
-            await audit.write(tx, by, "backup.restored", "backup", detail)
+        async with open_services(settings, migrate=True) as services:
+            async with services.store.transaction() as tx:
+                streams = await mark_streams(services, tx)  # what partners told since, and what we answered, is not in the copy
+                detail = {"made_at": of_data.made_at.isoformat(), "shredded_since": len(gone), "streams": len(streams)}
+                await audit.write(tx, by, "backup.restored", "backup", detail)
+            await purge_restored(services)
     except BaseException:  # a key that does not fit, a newer program's tables: nothing is half brought back
         for ending in copies.ENDINGS:
             database.with_name(database.name + ending).unlink(missing_ok=True)
         raise
     heads = sorted(str(path) for name in _HEADS for path in settings.data_path.glob(name))
-    return Restored(made_at=of_data.made_at, database=str(database), shredded_since=gone, heads=heads)
+    return Restored(
+        made_at=of_data.made_at, database=str(database), shredded_since=gone, streams=[name for _, name in streams], heads=heads
+    )
 
 
 def _claim(folder: Path, *, apart_from: Path | None = None) -> None:

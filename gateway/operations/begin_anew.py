@@ -89,7 +89,7 @@ async def anew_due(services: Services, lines: Sequence[tuple[Held, str]]) -> Map
         asked = services.asked_for_keys.get(f"anew/{row.stream}")
         if held is None or (asked is not None and now - asked < ASK_EVERY):
             continue
-        if row.frozen is None and await awaits_anew(services, row.sender, row.stream, row.anew_since):
+        if row.frozen is None and row.asks_since is None and await awaits_anew(services, row.sender, row.stream, row.anew_since):
             found.setdefault(held.agreement.id, (held, []))[1].append(row.stream)
     return found
 

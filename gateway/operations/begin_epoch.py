@@ -72,7 +72,7 @@ async def _begin(services: Services, stream: Stream, *, by: str, reason: str, lo
             if not lost or not await old_epochs.answered(tx, stream.name, out.head.epoch):
                 return out.head.epoch
             await out_epochs.supersede(tx, stream.name, out.head.epoch)  # what had come of it is lost with the rest
-        epoch = await out_epochs.begin(tx, out)
+        epoch = await out_epochs.begin(tx, out, lost=lost)
         await audit.write(tx, by, "stream.epoch", f"stream/{stream.name}", {"epoch": epoch, "reason": reason, "size": out.head.tree.size})
     return epoch
 

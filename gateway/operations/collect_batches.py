@@ -142,7 +142,10 @@ async def _behind(services: Services, held: Held, partner: str, line: PartnerAda
 
 async def _take(services: Services, held: Held, partner: str, batch: IncomingBatch) -> str:
     """Take in one batch; the name of its stream."""
-    stream = read_manifest(batch.manifest).stream
+    manifest = read_manifest(batch.manifest)
+    stream = manifest.stream
+    if await inbox.answered_before(services.store.reads, partner, stream, manifest.epoch):
+        return stream
     document = SignedDocument(batch.manifest, batch.manifest_note.decode())
     wanted = await with_newer_keys(services, partner, lambda: parts_worth_reading(services, stream, document, partner))
     parts = PartFiles(batch.parts, wanted)

@@ -172,9 +172,13 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
                 yield finding("epoch-awaited", where, f"来流的冻结（{into.frozen}）已解除，等待新一期", said)
             elif into is not None and into.frozen is not None and not into.released:
                 yield finding(into.frozen, where, f"来流已冻结（{into.frozen}）", f"the stream to us is frozen ({into.frozen})")
+            elif into is not None and into.asks is not None:
+                said = f"this house came back from a copy ({into.asks}): nothing is taken until the sender has shown our last receipt"
+                zh = f"本网关自备份恢复（{into.asks}），等待发送方出示本方最后一份回执，此前不收批次"
+                yield finding("receipt-awaited", where, zh, said)
             elif into is not None and await awaits_anew(services, terms.from_, name, into.anew):
-                said = f"what the stream told was purged with an agreement ({into.anew}); it waits for a new epoch"
-                yield finding("epoch-awaited", where, f"来流的记录已随协议终止清除（{into.anew}），等待新一期", said)
+                said = f"what the stream told was purged, with an agreement or for a copy ({into.anew}); it waits for a new epoch"
+                yield finding("epoch-awaited", where, f"来流的记录已随协议终止或备份恢复清除（{into.anew}），等待新一期", said)
             elif held_batch is not None and held_batch.code is None and hold is not None:
                 pass  # told above
             elif held_batch is not None:

@@ -33,7 +33,7 @@ from gateway.core.exchange.wire import SUITES, b64, origin, split_stream
 from gateway.core.records.model import RecordId
 from gateway.operations.four_eyes import actor, proof
 from gateway.operations.partners import every_key, exchange_signers
-from gateway.operations.recognise import decide_under
+from gateway.operations.recognise import decide, decide_under
 from gateway.services import Services
 from gateway.store import agreement_ends, audit, held_agreements, inbox, inquiries, measures, outbox, purged, records
 from gateway.store.reads import Row
@@ -100,7 +100,7 @@ async def _end(services: Services, held: Held, made: Row | None) -> None:
         counts = agreement_ends.decode_counts(made.body)
     purging = agreement.terms.retention.after_termination == "purge"
     for row in streams:
-        await (_purge if purging else _freeze)(services, partner, row.stream)
+        await (purge_stream if purging else _freeze)(services, partner, row.stream)
     async with services.store.transaction() as tx:
         streams = await agreement_ends.received_streams(tx, agreement.id, partner)
         for row in streams:
@@ -143,8 +143,8 @@ async def _await_elsewhere(services: Services, tx: Transaction, partner: str, st
         await inbox.await_anew(tx, partner, going)
 
 
-async def _purge(services: Services, partner: str, stream: str) -> None:
-    """Destroy what a partner's records say, some in a transaction."""
+async def purge_stream(services: Services, partner: str, stream: str, *, decide_anew: bool = False) -> None:
+    """Destroy what a partner's records say, some in a transaction; `decide_anew`: what was decided about them ends with them."""
     after = ""
     while found := await agreement_ends.to_purge(services.store.reads, partner, stream, after=after, limit=CHUNK):
         async with services.store.transaction() as tx:
@@ -152,6 +152,8 @@ async def _purge(services: Services, partner: str, stream: str) -> None:
             ours = [one.record_id for one in await measures.measures_about(tx, present)]  # they name whom the partner's record named
             for record_id in [*present, *await agreement_ends.not_erased(tx, [one for one in ours if one not in present])]:
                 await records.erase(tx, RecordId(record_id), actor="gateway/agreement")
+            if decide_anew:
+                await decide(services, tx, present)
             await measures.drop_measures(tx, [*present, *ours])
             await purged.mark(tx, present)
         after = found[-1]

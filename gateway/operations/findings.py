@@ -122,6 +122,10 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
         "发送方须开始新一期：请其运行 chengxin exchange epoch，或用 chengxin exchange resync 请求",
         "its sender has to begin a new epoch: `exchange epoch` over there, or ask for it with `exchange resync`",
     ),
+    "receipt-awaited": (
+        "通常自动取得，久等不到看线路检查；对方程序过旧的请其升级，或经其确认无更新回执后 exchange came-back … --last 编号，否则另签协议",
+        "by itself, else see the line's check; a program that cannot show it: `exchange came-back … --last NO`, or another agreement",
+    ),
     "stream-stopped": (
         "查明原因并更正（代码见 gateway/README.md），然后 chengxin exchange epoch",
         "find out why and correct it (codes: gateway/README.md), then `exchange epoch`",
@@ -134,6 +138,10 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "erasure-overdue": ("删除未获确认：按协议督促对方", "remind the partner of what is agreed"),
     "withdrawal-overdue": ("撤下未获确认：按协议督促对方", "remind the partner of what is agreed"),
 }
+_RESTORED: Final = (
+    "；对方若由备份恢复，由其运行 chengxin exchange came-back，此后自动继续",
+    "; if it was restored from a backup, it runs `exchange came-back`, and all goes on by itself",
+)
 _FROM_US: Mapping[str, tuple[str, str]] = {
     "TIME_FUTURE": (
         "两边时钟不一致：检查两边的时间同步；本机时钟曾超前时，批次到时自动送达，等不及则 chengxin exchange epoch",
@@ -144,8 +152,10 @@ _FROM_US: Mapping[str, tuple[str, str]] = {
         "a clock went back: check time synchronisation, then `exchange epoch`",
     ),
     "SEQ_FORK": (
-        "同一编号有两份内容或两份回执：与对方核对证据（对方运行 exchange evidence，由两人解除冻结），然后本方 chengxin exchange epoch",
-        "one number, two contents or two receipts: compare with the partner (evidence, release over there), then `exchange epoch` here",
+        "同一编号有两份内容或两份回执：与对方核对证据（对方运行 exchange evidence，由两人解除冻结），然后本方 chengxin exchange epoch"
+        + _RESTORED[0],
+        "one number, two contents or two receipts: compare with the partner (evidence, release over there), then `exchange epoch` here"
+        + _RESTORED[1],
     ),
     "SEQ_PREVIOUS": (
         "同分叉处理：与对方核对证据，然后 chengxin exchange epoch",

@@ -246,6 +246,8 @@ class Judging:
         if self.waited and known is not None and (judged.op, judged.v, leaf) == ("erase", known.v, known.leaf) and known.op == "erase":
             repeated = (Finding(severity="info", code="DUP_SAME"), acknowledgement("erase"))
             judged = msgspec.structs.replace(judged, action="acknowledge", findings=repeated)  # by this very line, while it waited
+        if self.snapshot is not None and known is not None and judged.op == known.op == "erase" and _only_late(judged):
+            judged = msgspec.structs.replace(judged, action="unchanged", findings=(Finding(severity="info", code="SEQ_ERASED"),))
         if judged.rid in self.left and judged.op not in WITHDRAWN and _only_late(judged):
             judged = msgspec.structs.replace(judged, action="unchanged", findings=(Finding(severity="info", code="SEQ_STATE"),))
         if (judged.v or 0) < self.taken_back.get(judged.rid or "", 0) and _only_late(judged):

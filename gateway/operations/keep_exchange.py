@@ -15,6 +15,7 @@ from gateway.core.exchange.agreements import Held
 from gateway.operations import alarms
 from gateway.operations.apart import Apart, Errand, Troubles
 from gateway.operations.begin_anew import anew_due, ask_anew, go_on_after_end
+from gateway.operations.come_back import find_places, places_due, purge_marked
 from gateway.operations.compare_heads import BEHIND, awaits_answer, compare_heads
 from gateway.operations.end_agreement import end_agreements
 from gateway.operations.fetch_keys import fetch_keys
@@ -85,6 +86,8 @@ async def _errands(services: Services, to: Mapping[str, list[str]]) -> dict[str,
         lines.setdefault(partner, []).append(held)
     for agreement, (held, streams) in (await anew_due(services, agreed)).items():
         errands[f"anew/{agreement}"] = partial(ask_anew, services, held, held.agreement.other(services.signers.party), streams)
+    for agreement, (held, streams) in (await places_due(services, agreed)).items():
+        errands[f"place/{agreement}"] = partial(find_places, services, held, held.agreement.other(services.signers.party), streams)
     for partner, those in lines.items():
         errands[f"keys/{partner}"] = partial(fetch_keys, services, those, partner)
     return errands | {f"to/{agreement}": partial(_deliver, services, streams) for agreement, streams in to.items()}
@@ -115,7 +118,7 @@ class Rounds:
             await services.policies.fresh()
         except NoActivePolicy:
             return troubles
-        for story in (end_agreements, go_on_after_end, resume_waiting):
+        for story in (end_agreements, go_on_after_end, purge_marked, resume_waiting):
             try:
                 await story(services)
             except SettingsError as error:  # no key that is good now: effects end and people are told all the same

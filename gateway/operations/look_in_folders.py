@@ -218,6 +218,8 @@ class _Look:
         wanted = await self._wanted(stream, batch)
         document = _document(batch.manifest, batch.manifest_note)
         manifest = _manifest(document)
+        if manifest is not None and await inbox.answered_before(self.services.store.reads, self.partner, stream, manifest.epoch):
+            return
         limit = self.held.agreement.terms.limits.part_bytes
         parts: Mapping[str, bytes] = PartFiles((part for part in batch.parts if part.size <= limit), wanted)
         fault = _not_whole(manifest, parts, suite, limit) if manifest is not None and wanted else None

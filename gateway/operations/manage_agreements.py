@@ -35,6 +35,8 @@ from gateway.store.store import Source, Transaction
 
 RENEW_BEFORE = timedelta(days=30)
 """Our keys document is made anew this long before it ends."""
+LOST_AT_MOST: Final = 1_000
+"""So many keys documents nobody publishes between a copy and a loss."""
 SUSPEND: Final[tuple[Role, ...]] = ("operator", "approver", "privacy-officer", "legal-officer")
 GO_ON_OR_END: Final[tuple[Role, ...]] = ("operator", "approver")
 
@@ -355,6 +357,16 @@ async def own_keys(services: Services) -> SignedDocument:
         return await _publish(services, tx, row, _announced(row.body, tx.now) if row is not None else None)
 
 
+async def publish_ahead(services: Services) -> SignedDocument:
+    """A new keys document, numbered beyond all that we may have published in a time that is lost here: partners refuse a lower one.
+
+    Raises SettingsError key-missing.
+    """
+    async with services.store.transaction() as tx:
+        row = await held_agreements.latest_keys(tx, services.signers.party)
+        return await _publish(services, tx, row, _announced(row.body, tx.now) if row is not None else None, skipped=LOST_AT_MOST)
+
+
 async def announce_maintenance(services: Services, maintenance: Maintenance | None, *, by: str) -> SignedDocument:
     """Our keys document with the time in which we take nothing, or without one; partners learn of it within ten minutes.
 
@@ -375,8 +387,10 @@ async def own_maintenance(services: Services) -> Maintenance | None:
     return _announced(row.body, services.clock()) if row is not None else None
 
 
-async def _publish(services: Services, tx: Transaction, row: Row | None, maintenance: Maintenance | None) -> SignedDocument:
-    body = _body(services, tx.now, 1 + (row.serial if row is not None else 0), maintenance)
+async def _publish(
+    services: Services, tx: Transaction, row: Row | None, maintenance: Maintenance | None, *, skipped: int = 0
+) -> SignedDocument:
+    body = _body(services, tx.now, 1 + skipped + (row.serial if row is not None else 0), maintenance)
     signers = agreement_signers(services, tx.now)
     document = documents.sign_keys(body, *signers)
     keys = documents.read_keys(document, documents.pinned(services.signers.party, [one.vkey for one in signers]), first_seen=tx.now)

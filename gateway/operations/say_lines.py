@@ -97,6 +97,10 @@ class Saying:
         vault = services.store.vault
         self.pseudonyms = pseudonyms_for(vault, stream.rules.terms.to, stream.rules.terms.purpose, now)
         self.digest_of_view = vault.digester("exchange-view")
+        self.snapshot = False
+        """The epoch is not whole yet: an erasure that is owed by an older one is said again."""
+        self.lost = False
+        """The epoch begins because its receiver has lost what it held: every withdrawal that is owed is said again."""
         self.still: frozenset[str] = frozenset()
         """Of a pass that recalls: records that the old epoch has told of, and not withdrawn."""
         self.beside: list[str] | None = None
@@ -186,14 +190,15 @@ class Saying:
         if self.recalling:
             hidden = record is None or self._shown(record) is None
             return self._withdraw(record_id, record, change, sent, at, index) if sent and hidden and record_id in self.still else None
-        if sent is not None and sent.op == "erase":
+        owed = sent is not None and sent.owed and self.snapshot and sent.epoch < self.head.epoch
+        if sent is not None and sent.op == "erase" and not owed:
             return None
         if sent is not None and (record is None or record.state == "erased"):
             return self._withdraw(record_id, record, change, sent, at, index)  # also what was withdrawn before: it is still kept there
         shown = self._shown(record) if record is not None else None
         told = sent is not None and sent.op in ("assert", "amend") and sent.epoch == self.head.epoch
-        if shown is None:
-            return self._withdraw(record_id, record, change, sent, at, index) if told and sent is not None else None
+        if shown is None:  # who has forgotten what he was told has not forgotten what he owes
+            return self._withdraw(record_id, record, change, sent, at, index) if sent and (told or (owed and self.lost)) else None
         if self.only_withdrawals:
             return None
         said, values, until = shown

@@ -173,7 +173,8 @@ class _Sealing:
         if head.epoch == 1:
             return
         reads = self.services.store.reads
-        self.snapshot = await incomplete(reads, self.out)
+        self.snapshot = self.saying.snapshot = await incomplete(reads, self.out)
+        self.saying.lost = self.out is not None and self.out.lost
         if head.seq == 0:
             old = await outbox.out_stream_at(reads, head.stream, head.epoch - 1, self.suite)
             assert old is not None  # noqa: S101  # an epoch follows another one

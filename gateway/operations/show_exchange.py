@@ -392,16 +392,31 @@ async def _from(services: Services, partner: str, stream: str) -> str:
 async def receipt(services: Services, partner: str, stream: str, no: int | None) -> Shown:
     """One receipt that we gave for a stream, or the latest.
 
-    Raises NotFound.
+    Raises NotFound, ExchangeError SEQ_CLOSED for one that was lost when we came back from a copy.
     """
     sender = await _from(services, partner, stream)
-    if no is None:
-        head = await inbox.in_stream(services.store.reads, sender, stream)
-        no = head.receipt_no if head is not None else 0
-    given = await given_receipts.receipt(services.store.reads, sender, stream, no)
+    head = await inbox.in_stream(services.store.reads, sender, stream)
+    last = head.receipt_no if head is not None else 0
+    given = await given_receipts.receipt(services.store.reads, sender, stream, last if no is None else no)
+    if given is None and no is not None and no <= last:
+        raise ExchangeError("a receipt that we have lost", code="SEQ_CLOSED", place=stream)
     if given is None:
         raise NotFound
     return Shown(body=notes.envelope(given.document))
+
+
+async def kept_receipt(services: Services, partner: str, stream: str, no: int | None) -> Shown | None:
+    """A receipt that this partner gave us for a stream of ours, or the latest, as it came; None where we hold none of that number.
+
+    Raises NotFound for no stream that it receives.
+    """
+    reads = services.store.reads
+    ours = await streams_from(reads, services.signers.party, services.clock())
+    if (stream, partner) not in {(each.name, each.receiver) for each in ours}:
+        raise NotFound
+    no = await ledger.last_receipt_no(reads, stream) if no is None else no
+    row = await ledger.received_receipt(reads, stream, no) if no is not None else None
+    return Shown(body=notes.envelope(SignedDocument(row.body, row.note))) if row is not None else None
 
 
 async def feedback(services: Services, partner: str, stream: str, no: int) -> Shown:

@@ -12,7 +12,7 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.store.store import Source, Transaction
 from gateway.store.tables import in_streams, receipts
 
-_STREAM = sa.select(in_streams.c.receipt_no, in_streams.c.brought_no).where(
+_STREAM = sa.select(in_streams.c.receipt_no, in_streams.c.brought_no, in_streams.c.asks_since).where(
     in_streams.c.sender == sa.bindparam("sender"), in_streams.c.stream == sa.bindparam("stream")
 )
 _RECEIPT = sa.select(receipts).where(
@@ -36,10 +36,10 @@ class GivenReceipt(Struct, frozen=True, kw_only=True):
 async def put(tx: Transaction, sender: str, stream: str, no: int, digest: str, document: SignedDocument, feedback: bytes) -> None:
     """Keep a receipt that we give, as the next of its stream.
 
-    Raises StoreError receipt-number when it is not the next.
+    Raises StoreError receipt-number when it is not the next, or the number of the last one is still asked for.
     """
     row = await tx.one(_STREAM, {"sender": sender, "stream": stream})
-    if row is None or row.receipt_no + 1 != no:
+    if row is None or row.receipt_no + 1 != no or row.asks_since is not None:
         raise StoreError("a receipt has the next number of its stream", code="receipt-number", place=f"{stream}/{no}")
     await tx.execute(
         sa.insert(receipts).values(sender=sender, stream=stream, no=no, body=document.body, note=document.note, feedback=feedback)

@@ -46,6 +46,14 @@ class InStream(Struct, frozen=True, kw_only=True):
     receipt_digest: str | None
     anew: str | None = None
     """Since when its sender has to begin a new epoch, because what it said was purged here."""
+    asks: str | None = None
+    """Since when its sender is asked for our last receipt, because we came back from a copy: none is given meanwhile."""
+    first_epoch: int = 0
+    """What came before this epoch was answered in the time that is lost with what followed the copy."""
+
+    def answers(self, epoch: int) -> bool:
+        """Whether a batch of an epoch may be answered: not where another answer to it may be with its sender."""
+        return self.asks is None and not (self.anew is not None and epoch < self.first_epoch)
 
 
 class InBatch(Struct, frozen=True, kw_only=True):
@@ -178,7 +186,15 @@ async def in_stream(source: Source, sender: str, stream: str, suite: Suite = SHA
         receipt_no=row.receipt_no,
         receipt_digest=row.receipt_digest,
         anew=row.anew_since,
+        asks=row.asks_since,
+        first_epoch=row.first_epoch or 0,
     )
+
+
+async def answered_before(source: Source, sender: str, stream: str, epoch: int) -> bool:
+    """Whether a batch of this epoch was answered in a time that is lost here: a new epoch comes, and it is passed over."""
+    place = await in_stream(source, sender, stream)
+    return place is not None and place.asks is None and not place.answers(epoch)
 
 
 async def in_streams_all(source: Source) -> list[Row]:

@@ -6,6 +6,7 @@ old epoch was told to withdraw. This room must not write a batch (`outbox` does,
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from msgspec import Struct
@@ -97,23 +98,25 @@ _AWAITED = (
 )
 _LAST_RECEIPT = sa.select(sa.func.max(out_receipts.c.no).label("no")).where(out_receipts.c.stream == sa.bindparam("stream"))
 _OUT_RECEIPT = sa.select(out_receipts).where(out_receipts.c.stream == sa.bindparam("stream"), out_receipts.c.no == sa.bindparam("of_no"))
-_OVERDUE = (
-    sa.select(out_records.c.stream, sa.func.count().label("lines"), sa.func.min(out_batches.c.published_at).label("since"))
-    .join(
-        out_batches,
-        sa.and_(
-            out_batches.c.stream == out_records.c.stream, out_batches.c.epoch == out_records.c.epoch, out_batches.c.seq == out_records.c.seq
-        ),
+
+
+def _late(table: sa.Table, *unsalted: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    batch = sa.and_(out_batches.c.stream == table.c.stream, out_batches.c.epoch == table.c.epoch, out_batches.c.seq == table.c.seq)
+    return (
+        sa.select(out_batches.c.published_at)
+        .select_from(sa.join(table, out_batches, batch))
+        .where(
+            one_of(table.c.op, *sorted(terms.WITHDRAWALS)),
+            table.c.acked_at.is_(None),
+            *unsalted,
+            out_batches.c.published_at < sa.bindparam("before"),
+            table.c.stream == sa.bindparam("stream"),
+        )
     )
-    .where(
-        one_of(out_records.c.op, *sorted(terms.WITHDRAWALS)),
-        out_records.c.acked_at.is_(None),
-        out_records.c.seed.is_(None),
-        out_batches.c.published_at < sa.bindparam("before"),
-        out_records.c.stream == sa.bindparam("stream"),
-    )
-    .group_by(out_records.c.stream)
-)
+
+
+_LATE = sa.union_all(_late(out_records, out_records.c.seed.is_(None)), _late(out_recalled)).subquery()
+_OVERDUE = sa.select(sa.func.count().label("lines"), sa.func.min(_LATE.c.published_at).label("since"))
 
 
 class SentRecord(Struct, frozen=True, gc=False, kw_only=True):
@@ -128,6 +131,8 @@ class SentRecord(Struct, frozen=True, gc=False, kw_only=True):
     seq: int
     idx: int
     """Its leaf in the stream's tree."""
+    owed: bool
+    """A withdrawal that is not acknowledged."""
 
 
 _STILL_SAID = sa.select(out_records.c.record_id).where(
@@ -162,6 +167,7 @@ async def sent_records(source: Source, stream: str, record_ids: Collection[str])
             epoch=row.epoch,
             idx=row.idx,
             seq=row.seq,
+            owed=row.op in terms.WITHDRAWALS and row.acked_at is None,
         )
         for row in rows
     }
@@ -300,7 +306,8 @@ _ACKNOWLEDGE_RECALLED = (
     .where(
         out_recalled.c.stream == sa.bindparam("of_stream"),
         out_recalled.c.record_id == sa.bindparam("rid"),
-        out_recalled.c.v == sa.bindparam("of_v"),
+        out_recalled.c.v <= sa.bindparam("of_v"),  # whoever has carried out a later word has carried out the earlier one
+        out_recalled.c.acked_at.is_(None),
     )
     .values(acked_at=sa.bindparam("at"))
 )
@@ -326,4 +333,4 @@ class Overdue(Struct, frozen=True, kw_only=True):
 async def overdue(source: Source, stream: str, *, now: datetime, hours: int) -> Overdue | None:
     """Withdrawals of a stream published longer ago than agreed and not acknowledged."""
     row = await source.one(_OVERDUE, {"stream": stream, "before": stamp(now - timedelta(hours=hours))})
-    return Overdue(stream=row.stream, lines=row.lines, since=moment(row.since)) if row is not None else None
+    return Overdue(stream=stream, lines=row.lines, since=moment(row.since)) if row is not None and row.lines else None

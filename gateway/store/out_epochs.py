@@ -13,25 +13,69 @@ from gateway.core.exchange.manifests import Head
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.sealing import Sealed
 from gateway.store import outbox
-from gateway.store.dialects import among
+from gateway.store.dialects import among, one_of
 from gateway.store.outbox import OutStream, SentLine
 from gateway.store.store import Source, Transaction
 from gateway.store.tables import out_batches, out_parts, out_recalled, out_records, out_streams
 
+_OWED = (
+    sa.select(out_records)
+    .join(
+        out_batches,
+        sa.and_(
+            out_batches.c.stream == out_records.c.stream, out_batches.c.epoch == out_records.c.epoch, out_batches.c.seq == out_records.c.seq
+        ),
+    )
+    .where(
+        out_records.c.stream == sa.bindparam("stream"),
+        one_of(out_records.c.op, "retract", "repair", "expire", "erase"),
+        out_records.c.acked_at.is_(None),
+        out_records.c.seed.is_(None),
+        out_batches.c.state == "acked",
+    )
+)
 
-async def begin(tx: Transaction, before: OutStream) -> int:
-    """The next epoch of a stream, with nothing in it; of an old one that has stopped nothing is sent any more. Its number."""
+
+async def begin(tx: Transaction, before: OutStream, *, lost: bool = False) -> int:
+    """The next epoch of a stream, with nothing in it; of an old one that has stopped nothing is sent any more. Its number.
+
+    `lost`: its receiver says that it has lost what it held. Withdrawals that it had got and not acknowledged stand on, beside what is said
+    again: nobody is let off by forgetting. Erasures do so in every epoch.
+    """
     present = await outbox.out_stream(tx, before.head.stream, before.head.tree.suite)
     if outbox.place_of(present) != outbox.place_of(before):
         raise StoreError("another process has moved this stream", code="stream-moved", place=before.head.stream)
     stream, epoch = before.head.stream, before.head.epoch + 1
     tree = CompactRange(before.head.tree.suite)
     await tx.execute(
-        sa.insert(out_streams).values(stream=stream, epoch=epoch, acked_seq=0, seq=0, size=0, range=tree.dump(), cursor=0, plan="")
+        sa.insert(out_streams).values(
+            stream=stream,
+            epoch=epoch,
+            acked_seq=0,
+            seq=0,
+            size=0,
+            range=tree.dump(),
+            cursor=0,
+            plan="",
+            lost_at=tx.now_text if lost else None,
+        )
     )
+    await _keep_owed(tx, stream, erasures=not lost)
     if before.stopped:
         await drop_older(tx, stream, epoch)
     return epoch
+
+
+async def _keep_owed(tx: Transaction, stream: str, *, erasures: bool) -> None:
+    """Withdrawals, or erasures alone, that the partner has got and not acknowledged, each as it was told."""
+    for row in await tx.all(_OWED, {"stream": stream}):
+        if erasures and row.op != "erase":
+            continue
+        mine = (out_recalled.c.stream == stream, out_recalled.c.epoch == row.epoch, out_recalled.c.record_id == row.record_id)
+        await tx.execute(sa.delete(out_recalled).where(*mine))
+        await tx.execute(
+            sa.insert(out_recalled).values(stream=stream, epoch=row.epoch, record_id=row.record_id, v=row.v, op=row.op, seq=row.seq)
+        )
 
 
 async def drop_older(tx: Transaction, stream: str, epoch: int) -> None:
@@ -98,13 +142,14 @@ async def finish(tx: Transaction, stream: str, epoch: int, receipt: bytes) -> No
     arrived = sa.select(out_batches.c.seq).where(
         out_batches.c.stream == stream, out_batches.c.epoch == out_recalled.c.epoch, out_batches.c.state == "acked"
     )
+    lost = sa.exists().where(out_streams.c.stream == stream, out_streams.c.epoch == epoch, out_streams.c.lost_at.is_not(None))
     await tx.execute(
         sa.update(out_recalled)
         .where(
             out_recalled.c.stream == stream,
             out_recalled.c.epoch < epoch,
             out_recalled.c.acked_at.is_(None),
-            sa.or_(out_recalled.c.op != "erase", out_recalled.c.seq.not_in(arrived)),
+            sa.or_(sa.and_(out_recalled.c.op != "erase", sa.not_(lost)), out_recalled.c.seq.not_in(arrived)),
         )
         .values(acked_at=tx.now_text)  # said again in this epoch; where an erasure has arrived, it is the first word that is acknowledged
     )

@@ -42,6 +42,8 @@ class OutStream(Struct, frozen=True, kw_only=True):
     plan: str
     acked_seq: int
     stopped: str | None
+    lost: bool = False
+    """The epoch begins because its receiver has lost what it held: what it has not acknowledged is said again in it."""
 
 
 _OUT_STREAM = sa.select(out_streams).where(out_streams.c.stream == sa.bindparam("stream")).order_by(out_streams.c.epoch.desc()).limit(1)
@@ -107,6 +109,7 @@ def _out_stream(row: Row, suite: Suite) -> OutStream:
         plan=row.plan,
         acked_seq=row.acked_seq,
         stopped=row.stopped,
+        lost=row.lost_at is not None,
     )
 
 

@@ -23,6 +23,13 @@ _MARK = sa.update(in_records).where(among(in_records.c.record_id, "wanted")).val
 _IN_FORCE = (
     sa.update(in_records).where(among(in_records.c.record_id, "wanted"), one_of(in_records.c.op, "assert", "amend")).values(op="purge")
 )
+_STALE = (
+    sa.update(in_records)
+    .where(
+        in_records.c.sender == sa.bindparam("of_sender"), in_records.c.stream == sa.bindparam("of_stream"), in_records.c.op != "erase"
+    )
+    .values(op="purge", payload=None, purged_at=sa.func.coalesce(in_records.c.purged_at, sa.bindparam("now")))
+)
 _CLEAR = sa.update(in_records).where(among(in_records.c.record_id, "wanted")).values(purged_at=None)
 _PUBLIC_SINCE = (
     sa.select(record_versions.c.record_id, sa.func.min(record_versions.c.at).label("at"))
@@ -62,6 +69,11 @@ async def mark(tx: Transaction, record_ids: Sequence[str]) -> None:
 async def erased_before(tx: Transaction, sender: str, stream: str) -> None:
     """What of a stream was erased here before its end stays so for good, and nothing that was said of it in clear is kept either."""
     await tx.execute(_ERASED_BEFORE, {"of_sender": sender, "of_stream": stream})
+
+
+async def forget_words(tx: Transaction, sender: str, stream: str) -> None:
+    """What was last said of the purged records of a stream may be long overtaken, a repair too: only an erasure is for good."""
+    await tx.execute(_STALE, {"of_sender": sender, "of_stream": stream, "now": tx.now_text})
 
 
 async def come_back(tx: Transaction, record_ids: Sequence[str]) -> None:

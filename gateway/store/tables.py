@@ -952,6 +952,7 @@ out_streams = Table(
     Column("plan", String(80), nullable=False),    # plan set and agreement under which they were: another one is read anew from 0
     Column("acked_seq", Seq, nullable=False),
     Column("stopped", String(32)),                 # code that stopped it (SEQ_FORK of the receiver …); a person has to look
+    Column("lost_at", String(32)),                 # when its receiver said that it had lost what it held: what it owes is said again
 )
 
 out_batches = Table(
@@ -1085,6 +1086,8 @@ in_streams = Table(
     Column("receipt_digest", String(80)),
     Column("brought_no", Seq),                     # the last receipt that was brought to a sender from whom we fetch
     Column("anew_since", String(32)),              # since when its sender has to begin a new epoch: what it said was purged
+    Column("asks_since", String(32)),              # since when the sender is asked for our last receipt, for we came back from a copy
+    Column("first_epoch", Seq),                    # since then: what came before this epoch was answered in the time that is lost
 )
 
 leases = Table(

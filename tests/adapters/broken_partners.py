@@ -369,6 +369,11 @@ class ForgetsFeedback(Memory):
         await super().acknowledge(stream, no, receipt, b"")
 
 
+class ShowsTheLastReceipt(Memory):
+    async def kept(self, stream, no, near):
+        return await super().kept(stream, None, near)
+
+
 class HidesTheReason(Memory):
     async def resync(self, stream, reason):
         await super().resync(stream, "too_late")
@@ -577,6 +582,7 @@ PARTNERS = {
     "test_keys_are_not_cached": CachesKeys,
     "test_keys_that_are_held_do_not_come_again": AlwaysSendsKeys,
     "test_receipts_are_brought": ForgetsFeedback,
+    "test_our_own_receipts_are_shown_again": ShowsTheLastReceipt,
     "test_a_new_epoch_is_asked_for": HidesTheReason,
     "test_receipts_that_lie_there_are_found": SkipsAReceipt,
     "test_what_lies_there_can_be_looked_at": LooksBeside,

@@ -130,6 +130,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, partner.later[match[1]])
         elif match := re.search(r"/feedback/(\d+)$", path):
             self._send(200, partner.left.get(int(match[1]), (b"", partner.feedback))[1], "application/x-ndjson")
+        elif match := re.search(r"/kept-receipts/(\d+|latest)$", path):
+            no = max(partner.receipts, default=0) if match[1] == "latest" else int(match[1])
+            self._send(200, partner.receipts[no][0]) if no in partner.receipts else self._send(204, b"")
         elif (match := re.search(r"/receipts/(\d+)$", path)) and int(match[1]) in partner.left:
             self._send(200, partner.left[int(match[1])][0])
         elif match := re.search(r"/manifests/(\d+)$", path):

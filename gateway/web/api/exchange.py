@@ -279,6 +279,16 @@ async def receipt(request: AnyRequest, stream: FromPath[str], no: FromPath[str])
     return _reply(await show_exchange.receipt(services, partner, stream, None if no == "latest" else int(no)))
 
 
+@get("/streams/{stream:str}/kept-receipts/{no:str}", include_in_schema=False)
+async def kept_receipt(request: AnyRequest, stream: FromPath[str], no: FromPath[str]) -> Reply:
+    """A receipt that the caller once gave us, for a caller who came back from a copy."""
+    services, partner = await _reader(request)
+    if no != "latest" and not _NUMBER.match(no):
+        raise NotFound
+    shown = await show_exchange.kept_receipt(services, partner, stream, None if no == "latest" else int(no))
+    return Reply(204, [NO_STORE]) if shown is None else _reply(shown)
+
+
 @get("/streams/{stream:str}/feedback/{no:str}", include_in_schema=False)
 async def feedback(request: AnyRequest, stream: FromPath[str], no: FromPath[str]) -> Reply:
     """The feedback file of a receipt."""
@@ -381,6 +391,7 @@ router = Router(
         post_batch,
         put_file,
         receipt,
+        kept_receipt,
         feedback,
         put_feedback,
         post_receipt,

@@ -368,6 +368,8 @@ def upgrade() -> None:
         sa.Column("receipt_digest", sa.String(length=80), nullable=True),
         sa.Column("brought_no", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("anew_since", sa.String(length=32), nullable=True),
+        sa.Column("asks_since", sa.String(length=32), nullable=True),
+        sa.Column("first_epoch", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.PrimaryKeyConstraint("sender", "stream", name=op.f("pk_in_streams")),
     )
     op.create_table("ingests",
@@ -804,6 +806,7 @@ def upgrade() -> None:
         sa.Column("plan", sa.String(length=80), nullable=False),
         sa.Column("acked_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("stopped", sa.String(length=32), nullable=True),
+        sa.Column("lost_at", sa.String(length=32), nullable=True),
         sa.PrimaryKeyConstraint("stream", "epoch", name=op.f("pk_out_streams")),
     )
     op.create_table("out_subtrees",
