@@ -184,7 +184,7 @@ async def _seal_anew(tx: Transaction, batch: outbox.OutBatch, reason: str, by: A
     await count_as_lost(tx, batch.stream, rows)
     said = {"seq": batch.seq, "verdict": "again", "code": batch.code, "rows": len(rows), "reason": reason, **proof(by)}
     await audit.write(tx, actor(by), "line.decide", f"stream/{batch.stream}", said)
-    return Decided(stream=batch.stream, seq=batch.seq, decided="again", rows=len(rows))
+    return Decided(stream=batch.stream, seq=batch.seq, decided="again")
 
 
 async def _decide_rows(
