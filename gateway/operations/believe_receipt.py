@@ -148,7 +148,7 @@ async def ask_for_receipts(services: Services, stream: Stream, line: PartnerAdap
     held = await ledger.receipts_held(services.store.reads, stream.name)
     missing = [no for no in range(1, max(held, default=0) + 2) if no not in held]
     taken = 0
-    for first in missing[:AT_A_TIME]:
+    for first in [*missing[: AT_A_TIME - 1], *missing[AT_A_TIME - 1 :][-1:]]:  # however many are lost for good, the news is not behind them
         try:
             async for no, receipt, told in ask(stream.name, first - 1):
                 if no not in held:

@@ -7,6 +7,7 @@ Rules:
   a batch is answered 503, and tried again. Then the next number follows that one. What we may have signed meanwhile, before anybody marked
   the stream, was never believed, for it forked; it is set aside with its digests in the trail.
 - the next keys document has a number beyond all that may have been published since: partners refuse one that goes back.
+- a stream that was frozen in the lost time, as our last receipt about a batch says, is frozen again: two persons let it go on.
 - only a receipt that we signed about this stream counts. A sender that shows an older one than it has, or none, makes us fork before its
   own eyes: then it stops, and nothing is lost but its own stream.
 - batches of epochs that were answered in the lost time are not answered again: a new epoch comes, and whatever those withdrew is in no
@@ -101,6 +102,8 @@ async def purge_marked(services: Services) -> int:
             continue
         await purge_stream(services, row.sender, row.stream, decide_anew=True)
         async with services.store.transaction() as tx:
+            if not await came_back.asks(tx, row.sender, row.stream):
+                continue  # another process was faster: what is there now was told anew
             await agreement_ends.drop_received(tx, row.sender, row.stream)
             await purged.forget_words(tx, row.sender, row.stream)
     return len(rows)
@@ -169,7 +172,8 @@ async def find_all_places(services: Services) -> Troubles:
 async def go_on_from(services: Services, stream: str, last: int, *, by: str, reason: str) -> None:
     """Go on in a marked stream on a person's word that its sender has no later receipt than the one that we hold, `last`.
 
-    For a sender whose program or line cannot show it. Raises NotFound for no marked stream, ExchangeError SEQ_FORK for another number.
+    For a sender whose program or line cannot show it. Raises NotFound for no marked stream, ExchangeError SEQ_FORK for another number,
+    NoActivePolicy.
     """
     row = next((each for each in await came_back.asking(services.store.reads) if each.stream == stream), None)
     if row is None:
@@ -177,6 +181,7 @@ async def go_on_from(services: Services, stream: str, last: int, *, by: str, rea
     if row.receipt_no != last:
         hint = "the receipts that are lost must be shown, or another agreement begins at one"
         raise ExchangeError(f"the last receipt that we hold is {row.receipt_no}", code="SEQ_FORK", place=stream, hint=hint)
+    await purge_marked(services)
     async with services.store.transaction() as tx:
         await came_back.find_place(
             tx,
@@ -206,11 +211,14 @@ async def _find_place(services: Services, sender: str, name: str, line: PartnerA
     ours = head.receipt_no if after is None else agreed
     # what both know alike stands; behind it stands what was signed before anybody knew, and nobody believed
     aside = {str(no): digest for no in range(ours + 1, head.receipt_no + 1) if (digest := await search.digest_of(no)) is not None}
+    frozen = await search.frozen(last)
     applied = max(head.head.epoch if head.head.seq else 0, last.receipt.tree.epoch if last is not None else 0)
     async with services.store.transaction() as tx:
         present = await inbox.in_stream(tx, sender, name, stream.suite)
         if present is None or present.asks is None or present.receipt_no != head.receipt_no:
             return  # another process was faster
+        if await came_back.unpurged(tx, sender, name):
+            return  # marked after this round's purge: what is shown still would stay until it is told anew
         await came_back.find_place(
             tx,
             sender,
@@ -221,9 +229,13 @@ async def _find_place(services: Services, sender: str, name: str, line: PartnerA
             brought=last.receipt.no if last is not None else 0,
             first_epoch=applied + 1 if applied else 0,
         )
+        if frozen is not None:
+            await inbox.freeze(tx, sender, name, frozen)
         detail: dict[str, object] = {"held": head.receipt_no, "first_epoch": applied + 1 if applied else 0}
         if last is not None:
             detail |= {"shown": last.receipt.no, "digest": last.digest, "size": last.receipt.tree.size}
+        if frozen is not None:
+            detail["frozen"] = frozen
         if aside:
             detail |= {"set_aside": aside}
         await audit.write(tx, "gateway", "stream.found-place", f"stream/{sender}/{name}", detail)
@@ -271,6 +283,21 @@ class _Search:
         """Of our receipt of a number, if we hold it."""
         given = await given_receipts.receipt(self.services.store.reads, self.stream.sender, self.stream.name, no)
         return digest_text(given.document.body, self.stream.suite) if given is not None else None
+
+    async def frozen(self, last: _Shown | None) -> str | None:
+        """Why the stream was frozen when a batch was last answered, by our own word; what came behind it may be about no batch.
+
+        Raises as `shown` does.
+        """
+        shown = last
+        for _ in range(MOST):
+            if shown is None:
+                return None
+            receipt = shown.receipt
+            if receipt.kind == "batch":
+                return (receipt.code or "SEQ_FORK") if receipt.result == "frozen" else None
+            shown = await self.shown(receipt.no - 1) if receipt.no > 1 else None
+        return None
 
     async def agreed(self, last: _Shown) -> int:
         """The last number whose receipt both sides know alike; 0 where there is none.

@@ -35,7 +35,7 @@ from gateway.operations.four_eyes import actor, proof
 from gateway.operations.partners import every_key, exchange_signers
 from gateway.operations.recognise import decide, decide_under
 from gateway.services import Services
-from gateway.store import agreement_ends, audit, held_agreements, inbox, inquiries, measures, outbox, purged, records
+from gateway.store import agreement_ends, audit, came_back, held_agreements, inbox, inquiries, measures, outbox, purged, records
 from gateway.store.reads import Row
 from gateway.store.store import Source, Transaction, moment
 
@@ -148,6 +148,8 @@ async def purge_stream(services: Services, partner: str, stream: str, *, decide_
     after = ""
     while found := await agreement_ends.to_purge(services.store.reads, partner, stream, after=after, limit=CHUNK):
         async with services.store.transaction() as tx:
+            if decide_anew and not await came_back.asks(tx, partner, stream):
+                return  # another process was faster, and its sender tells it anew
             present = await agreement_ends.to_purge(tx, partner, stream, after=after, limit=CHUNK)
             ours = [one.record_id for one in await measures.measures_about(tx, present)]  # they name whom the partner's record named
             for record_id in [*present, *await agreement_ends.not_erased(tx, [one for one in ours if one not in present])]:

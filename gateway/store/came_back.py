@@ -45,6 +45,11 @@ async def asking(source: Source) -> list[Row]:
     return await source.all(_ASKING)
 
 
+async def asks(source: Source, sender: str, stream: str) -> bool:
+    """Whether the sender of a stream still has to show us our last receipt."""
+    return any((row.sender, row.stream) == (sender, stream) for row in await asking(source))
+
+
 async def unpurged(source: Source, sender: str, stream: str) -> bool:
     """Whether anything is kept of what a stream told."""
     mine = {"sender": sender, "stream": stream}

@@ -21,8 +21,9 @@ from gateway.core.exchange.wire import digest_text
 from gateway.operations.answer_batch import BatchRefused
 from gateway.operations.begin_epoch import asked_for, begin_epoch
 from gateway.operations.collect_batches import collect_batches
-from gateway.operations.come_back import came_back_from_copy, find_all_places, go_on_from
+from gateway.operations.come_back import came_back_from_copy, find_all_places, go_on_from, mark_streams
 from gateway.operations.doctor import examine
+from gateway.operations.end_agreement import purge_stream
 from gateway.operations.erase import erase
 from gateway.operations.handle_case import repair
 from gateway.operations.keep_exchange import Rounds
@@ -30,7 +31,7 @@ from gateway.operations.list_measures import list_measures
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.show_exchange import kept_receipt, receipt
 from gateway.services import Services
-from gateway.store import audit, debts, inbox, known_records, ledger, outbox
+from gateway.store import audit, debts, given_receipts, inbox, known_records, ledger, outbox
 from gateway.store.store import moment
 from gateway.store.tables import in_batches, in_streams, out_batches, out_receipts, receipts
 from tests.administrators import enrolled
@@ -397,6 +398,78 @@ async def test_a_receipt_that_is_lost_for_good_is_not_waited_for(pair: Cities):
     await until_still(pair)
     assert await debt(pair, "withdrawals") == (0, None)
     await holding(pair)
+
+
+async def test_news_is_not_behind_numbers_that_are_lost(pair: Cities):
+    """More numbers are lost for good than are asked for in one round: what was given behind them is fetched, and nothing stays owed."""
+    pair = able(pair)
+    (first,) = await fined(pair, 1)
+    async with pair.baishan.store.transaction() as tx:  # as if all of these had been given, and lost by both
+        await tx.execute(sa.update(in_streams).where(in_streams.c.stream == PENALTIES).values(receipt_no=300))
+    await fined(pair, 2)
+    assert await ledger.receipts_held(pair.tonghua.store.reads, PENALTIES) == {1, 301}
+    await repair(pair.tonghua, first, actor="test", document="示例")
+    await until_still(pair)
+    assert await debt(pair, "withdrawals") == (0, None)
+
+
+# --- two processes, and forks ---------------------------------------------------------------------------------------------
+
+
+async def test_a_place_is_not_found_before_all_is_purged(cities: Cities):
+    """Marked by another process when this one has looked for what to purge already: nothing goes on while anything of the past is shown."""
+    cities = able(cities)
+    (record_id,) = await fined(cities, 1)
+    async with cities.baishan.store.transaction() as tx:
+        await mark_streams(cities.baishan, tx)
+    await find_all_places(cities.baishan)
+    assert (await place_of(cities)).asks is not None
+    await until_still(cities)
+    place = await place_of(cities)
+    assert (place.head.epoch, place.asks, place.anew) == (2, None, None)
+    assert await states(cities.baishan, record_id) == ["in_force"]
+
+
+async def test_what_was_told_anew_meanwhile_is_not_purged(cities: Cities):
+    """A process that is slow to purge finds that another one has done it, and that the mark is gone: it leaves what is there."""
+    cities = able(cities)
+    (record_id,) = await fined(cities, 1)
+    await came_back_from_copy(cities.baishan, by="test", reason="恢复")
+    await until_still(cities)
+    await purge_stream(cities.baishan, TONGHUA, PENALTIES, decide_anew=True)
+    assert await states(cities.baishan, record_id) == ["in_force"]
+
+
+async def test_a_stream_that_was_frozen_in_the_lost_time_is_frozen_again(pair: Cities):
+    """A copy forgets that its sender had two tongues; our own receipt says so, also where one about no batch came behind it."""
+    forger = Forger(pair)
+    await forger.post(forger.penalty(1), forger.penalty(2))
+    forget = await as_of(pair.baishan)
+    await forger.post(forger.withdrawal(1))
+    fork = Forger(pair)
+    received = await fork.send(fork.seal([fork.penalty(66)]))
+    assert received.result == "frozen"
+    await followed(pair.baishan)
+    head = await place_of(pair)
+    given = {
+        no: found.document
+        for no in range(1, head.receipt_no + 1)
+        if (found := await given_receipts.receipt(pair.baishan.store.reads, TONGHUA, PENALTIES, no)) is not None
+    }
+    assert feedback.read_receipt(given[head.receipt_no].body).kind == "later"
+    await forget()
+    assert (await place_of(pair)).frozen is None
+    await came_back_from_copy(pair.baishan, by="test", reason="恢复")
+
+    async def shows(no: int | None) -> bytes:
+        return notes.envelope(given[no or head.receipt_no])
+
+    assert await find_all_places(able(pair, shows).baishan) == {}
+    place = await place_of(pair)
+    assert (place.asks, place.frozen, place.receipt_no) == (None, "SEQ_FORK", head.receipt_no)
+    forger.seal([])
+    again = await forger.send(forger.seal([forger.penalty(2, v=2)], replaces=forger.anew(), snapshot="last"))
+    assert again.result == "frozen", "two persons have not released it"
 
 
 # --- a folder -----------------------------------------------------------------------------------------------------------
