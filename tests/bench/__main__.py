@@ -141,13 +141,17 @@ class Bench:
             documents = self.folder / "documents.db"
             documents.unlink(missing_ok=True)
             copy_documents(str(self.house.database), str(documents))
-            ports = {name: free_port() for name in ("constant", "document", "framework")}
+            given = httpx.get(f"{self.house.origin}{codes[0]}", timeout=60, headers={"Accept-Encoding": "identity"})
+            fields = [(name, value) for name, value in given.headers.multi_items() if name != "date"]  # the server adds its own
+            answer = self.folder / "answer.json"
+            answer.write_text(json.dumps([fields, given.text]), encoding="utf-8")
+            ports = {name: free_port() for name in ("constant", "headed", "document", "framework")}
             for name, port in ports.items():
                 stack.enter_context(
                     server(
                         granian(f"tests.bench.limits:{name}", port),
                         f"http://127.0.0.1:{port}/v1/constant",
-                        env={"BENCH_DATABASE": str(documents)},
+                        env={"BENCH_DATABASE": str(documents), "BENCH_ANSWER": str(answer)},
                     )
                 )
             client = stack.enter_context(httpx.Client(base_url=self.house.origin, timeout=60))
@@ -164,6 +168,7 @@ class Bench:
 
             limits: dict[str, Callable[[], Load]] = {
                 "bare ASGI, constant": lambda: wrk(f"http://127.0.0.1:{ports['constant']}", ["/"], seconds=self.seconds),
+                "bare ASGI, one answer of ours": lambda: wrk(f"http://127.0.0.1:{ports['headed']}", ["/"], seconds=self.seconds),
                 "bare ASGI, rendered document": lambda: wrk(f"http://127.0.0.1:{ports['document']}", codes, seconds=self.seconds),
             }
             if nginx_origin:
@@ -248,6 +253,10 @@ class Bench:
             nginx_rate = f"nginx static {taken.load('nginx static').rate:,.0f}/s"
             bare = "bare ASGI, constant"
             self.row(f"limit: {bare} bytes", _rate(taken.load(bare)), taken.ratio(bare, "nginx static"), nginx_rate, "–", None)
+            ours = "bare ASGI, one answer of ours"
+            self.row(f"limit: {ours}, always", _rate(taken.load(ours)), taken.ratio(ours, "nginx static"), nginx_rate, "–", None)
+            ratio = taken.ratio(ours, "nginx static", lambda load: load.p99_ms)
+            self.row("  its p99", f"{taken.load(ours).p99_ms:.1f} ms", ratio, "nginx static", "–", None)
             ratio = taken.ratio("name search", "nginx static")
             self.row("name search, 16 connections", _rate(search), ratio, nginx_rate, "≥ 0.04", ratio.median >= 0.04)
         else:

@@ -4,10 +4,12 @@ Run as `granian --interface asgi tests.bench.limits:constant` and the like; `doc
 the product's own renderings, so that the limit serves the very same bytes by the very same key.
 """
 
+import json
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, get
@@ -20,6 +22,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 BODY = b"x" * 600
 HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"600")]
 READ_MODEL = os.environ.get("BENCH_DATABASE", "")
+ANSWER = os.environ.get("BENCH_ANSWER", "")
+"""File with one answer of the product: [header fields as pairs of texts, body]."""
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -37,6 +41,22 @@ async def constant(scope: Scope, receive: Receive, send: Send) -> None:
         return
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     await send({"type": "http.response.body", "body": BODY})
+
+
+@lru_cache(1)
+def _answer() -> tuple[list[tuple[bytes, bytes]], bytes]:
+    fields, body = json.loads(Path(ANSWER).read_bytes())
+    return [(name.encode(), value.encode()) for name, value in fields], body.encode()
+
+
+async def headed(scope: Scope, receive: Receive, send: Send) -> None:
+    """A bare ASGI application that gives everybody one answer of the product with all its header fields: what the server takes for them."""
+    if scope["type"] == "lifespan":
+        await _lifespan(receive, send)
+        return
+    fields, body = _answer()
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
 
 
 @lru_cache(1)
