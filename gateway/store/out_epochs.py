@@ -40,8 +40,9 @@ async def begin(tx: Transaction, before: OutStream, *, lost: bool = False) -> in
     """The next epoch of a stream, with nothing in it; of an old one that has stopped nothing is sent any more. Its number.
 
     `lost`: its receiver says that it has lost what it held. Withdrawals that it had got and not acknowledged stand on, beside what is said
-    again: nobody is let off by forgetting. Erasures do so in every epoch.
+    again: nobody is let off by forgetting, nor by asking once more for another reason. Erasures do so in every epoch.
     """
+    lost = lost or before.lost
     present = await outbox.out_stream(tx, before.head.stream, before.head.tree.suite)
     if outbox.place_of(present) != outbox.place_of(before):
         raise StoreError("another process has moved this stream", code="stream-moved", place=before.head.stream)

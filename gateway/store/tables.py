@@ -952,7 +952,7 @@ out_streams = Table(
     Column("plan", String(80), nullable=False),    # plan set and agreement under which they were: another one is read anew from 0
     Column("acked_seq", Seq, nullable=False),
     Column("stopped", String(32)),                 # code that stopped it (SEQ_FORK of the receiver …); a person has to look
-    Column("lost_at", String(32)),                 # when its receiver said that it had lost what it held: what it owes is said again
+    Column("lost_at", String(32)),                 # began after its receiver said that it had lost what it held: what it owes is said again
 )
 
 out_batches = Table(

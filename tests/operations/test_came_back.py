@@ -251,6 +251,26 @@ async def test_who_pretends_to_have_lost_its_state_owes_what_it_owed(cities: Cit
     await holding(cities)
 
 
+async def test_who_asks_again_for_another_reason_is_let_off_no_more(pair: Cities):
+    """After `lost_state` the next epoch, for whatever reason, pays no debt either that is not acknowledged."""
+    cities = able(pair)
+    _, repaired = await fined(cities, 1, 2)
+    await repair(cities.tonghua, repaired, actor="test", document="示例")
+    await sent(cities)
+    owed = await debt(cities, "withdrawals", "published")
+    assert owed[0] == 1
+    for reason in ("lost_state", "too_late"):
+        cities = cities.at(cities.now + days(1))
+        await asked_for(cities.tonghua, BAISHAN, PENALTIES, msgspec.json.encode({"reason": reason}))
+        assert (await sent(cities)).state == "acked"
+        lines, since = await debt(cities, "withdrawals", "published")
+        assert lines >= 1
+        assert since == owed[1]
+    await until_still(cities)
+    assert await debt(cities, "withdrawals") == (0, None)
+    await holding(cities)
+
+
 async def test_an_erasure_that_never_arrived_is_said_in_the_epoch_that_follows(pair: Cities):
     """Sealed behind a stop, it went with its epoch: what the partner only withdrew would be kept there. It is owed, and acknowledged."""
     kept, gone = await fined(pair, 1, 2)
