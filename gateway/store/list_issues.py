@@ -187,6 +187,7 @@ _ERASE = (
     )
     .where(_r.collection == _of, among(_r.record_id, "ids"), _r.line.is_not(None))
 )
+_ERASE_READY = sa.delete(list_rows).where(_r.collection == _of, _r.until == READY, among(_r.record_id, "ids"))
 _UNPLANT = sa.update(list_rows).values(commitment=None).where(_r.collection == _of, _r.line.is_(None), _r.commitment.is_not(None))
 _REWRITE = (
     sa.update(list_rows)
@@ -266,11 +267,16 @@ class Ends:
 
 
 async def erase(tx: Transaction, collection: str, ids: Sequence[str]) -> None:
-    """Take line and salt of these records away; they stand in no later version than there is now."""
-    held = await versions(tx, collection)
-    if ids and held:
+    """Take line and salt of these records away; they stand in no later version than there is now.
+
+    What a build has laid ready goes whole: it is in no version, and where there is none yet nothing else would take it away.
+    """
+    if not ids:
+        return
+    await tx.execute(_ERASE_READY, {"of": collection, "ids": list(ids)})
+    if held := await versions(tx, collection):
         await tx.execute(_ERASE, {"of": collection, "ids": list(ids), "next": held[0].seq + 1})
-        tx.shredded = True  # the write-ahead log holds the line too
+    tx.shredded = True  # the write-ahead log holds the line too
 
 
 async def rewrite(tx: Transaction, collection: str, rows: Sequence[tuple[Kept, bytes, bytes, Sequence[str]]]) -> None:

@@ -19,6 +19,7 @@ from gateway.core.errors import (
     InvalidParameter,
     NotFound,
     RequestError,
+    StoreError,
     Unavailable,
     VersionReissued,
     VersionReissuing,
@@ -341,6 +342,28 @@ async def test_a_build_that_was_killed_before_its_files_is_finished_by_the_next(
         await tx.execute(sa.delete(list_files))
     assert await build(small) == []
     assert await lists.files(small.store.reads, version) == noted
+
+
+async def test_what_a_killed_first_build_laid_ready_leaves_with_its_record(small: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No version stands yet, and a record leaves that lies ready: its line is gone, following ends, and the next build is made."""
+    made = await put(small, TAX, violation(code(2), GONE, "通示税〔2026〕1号"), violation(code(3), STAYS, "通示税〔2026〕3号"))
+    await settle(small)
+
+    async def killed(*_: object) -> None:
+        raise StoreError("killed", code="store-unavailable")
+
+    monkeypatch.setattr(lists, "count_ready", killed)
+    with pytest.raises(StoreError):
+        await build(small, only=BLACK)
+    monkeypatch.undo()
+    gone, stays = ids(made)
+    await withdraw(small, gone, reason="revoked", actor="test")
+    await settle(small)
+    async with asyncio.timeout(20):
+        made_then = await settle_lists(small)
+    assert BLACK in {each.collection for each in made_then}
+    left = await small.store.reads.all(sa.select(list_rows.c.record_id).where(list_rows.c.collection == BLACK))
+    assert [row.record_id for row in left] == [stays]
 
 
 async def test_what_is_asked_wrongly_is_told_as_it_is(small: Services) -> None:
