@@ -23,6 +23,7 @@ from gateway.adapter_loading import Adapters, installed_adapters
 from gateway.core.disclosure.plans import Policies
 from gateway.core.disclosure.policy import compile_policies
 from gateway.core.errors import NoActivePolicy, SettingsError
+from gateway.core.paces import Paces
 from gateway.core.records.periods import legal_day
 from gateway.core.signing import NAME_OF_USE, KeyUse, OwnKey, Signers, Sm2Verifier, parse_private_key
 from gateway.in_a_row import InARow
@@ -239,14 +240,12 @@ class Services(Struct, frozen=True, kw_only=True):
     """Wakes whoever waits for the next change."""
     compared: set[str] = field(default_factory=set)
     """Streams of ours of which a partner has told this process where it stands."""
-    asked_for_keys: dict[str, datetime] = field(default_factory=dict)
-    """When this process last asked each partner for its keys, and over each agreement's line for what is kept for us."""
+    paces: Paces = field(default_factory=Paces)
+    """When this process last asked each partner for its keys, over each line for what is kept for us, and looked into each folder."""
     asking_for_keys: dict[str, asyncio.Event] = field(default_factory=dict)
     """Whom this process is asking just now, and what is set when that is over."""
     bodies: dict[str, asyncio.Semaphore] = field(default_factory=dict)
     """Places for what this process brings each partner: it takes two bodies at a time."""
-    looked_at: dict[str, datetime] = field(default_factory=dict)
-    """When this process last looked into each folder that is shared with a partner."""
 
 
 def read_key(path: Path, party: str) -> OwnKey:

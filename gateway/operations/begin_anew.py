@@ -86,8 +86,7 @@ async def anew_due(services: Services, lines: Sequence[tuple[Held, str]]) -> Map
     held_of = {(held.agreement.id, partner): held for held, partner in lines}
     for row in await inbox.in_streams_all(services.store.reads):
         held = held_of.get((split_stream(row.stream)[0], row.sender))
-        asked = services.asked_for_keys.get(f"anew/{row.stream}")
-        if held is None or (asked is not None and now - asked < ASK_EVERY):
+        if held is None or not services.paces.due(f"anew/{row.stream}", now, ASK_EVERY):
             continue
         if row.frozen is None and row.asks_since is None and await awaits_anew(services, row.sender, row.stream, row.anew_since):
             found.setdefault(held.agreement.id, (held, []))[1].append(row.stream)
@@ -112,7 +111,7 @@ async def ask_anew(services: Services, held: Held, partner: str, streams: Sequen
     except GatewayError as error:
         return dict.fromkeys(streams, error.code)
     for stream in streams if able else ():
-        services.asked_for_keys[f"anew/{stream}"] = services.clock()
+        services.paces.did(f"anew/{stream}", services.clock())
         try:
             await ask_for_epoch(services, stream, reason="lost_state", by="gateway")
         except GatewayError as error:

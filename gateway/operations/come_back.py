@@ -130,8 +130,7 @@ async def places_due(services: Services, lines: Sequence[tuple[Held, str]]) -> M
     held_of = {(held.agreement.id, partner): held for held, partner in lines}
     for row in await came_back.asking(services.store.reads):
         held = held_of.get((split_stream(row.stream)[0], row.sender))
-        asked = services.asked_for_keys.get(f"place/{row.stream}")
-        if held is not None and (asked is None or now - asked >= ASK_EVERY):
+        if held is not None and services.paces.due(f"place/{row.stream}", now, ASK_EVERY):
             found.setdefault(held.agreement.id, (held, []))[1].append(row.stream)
     return found
 
@@ -143,7 +142,7 @@ async def find_places(services: Services, held: Held, partner: str, streams: Seq
     """
     troubles: Troubles = {}
     for name in streams:
-        services.asked_for_keys[f"place/{name}"] = services.clock()
+        services.paces.did(f"place/{name}", services.clock())
         try:
             async with line_to(services, held, partner) as line:
                 if "kept" not in line.capabilities:

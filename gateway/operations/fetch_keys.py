@@ -46,10 +46,9 @@ async def fetch_keys(
     `newer`: a line that brings what is held has not served.
     """
     now = services.clock()
-    asked = services.asked_for_keys.get(partner)
-    if asked is not None and now - asked < every:
+    if not services.paces.due(f"keys/{partner}", now, every):
         return {}
-    services.asked_for_keys[partner] = now
+    services.paces.did(f"keys/{partner}", now)
     answered = services.asking_for_keys[partner] = asyncio.Event()
     try:
         content = frozenset({None}) if newer or await _over(services, partner, now) else frozenset({None, NOTHING_NEW})

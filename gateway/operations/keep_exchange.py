@@ -7,11 +7,12 @@ agreement only, in the rounds that follow too. This story must not decide anythi
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from gateway.core.errors import GatewayError, NoActivePolicy, SettingsError
 from gateway.core.exchange.agreements import Held
+from gateway.core.paces import Paces
 from gateway.operations import alarms
 from gateway.operations.apart import Apart, Errand, Troubles
 from gateway.operations.begin_anew import anew_due, ask_anew, go_on_after_end
@@ -99,12 +100,11 @@ class Rounds:
     Without `patience` a round waits for every line.
     """
 
-    __slots__ = ("_apart", "_cleared", "_decided", "_looked", "_told")
+    __slots__ = ("_apart", "_decided", "_paces", "_told")
 
     def __init__(self, patience: timedelta | None = None) -> None:
         self._apart = Apart(patience)
-        self._cleared: datetime | None = None
-        self._looked: datetime | None = None
+        self._paces = Paces()
         self._told: dict[tuple[str, str], bool] = {}
         self._decided: dict[tuple[str, str], tuple[int, str]] = {}
 
@@ -136,11 +136,11 @@ class Rounds:
         while await follow(services):
             pass
         now = services.clock()
-        if self._looked is None or now - self._looked >= LOOK_EVERY:
-            self._looked = now
+        if self._paces.due("look", now, LOOK_EVERY):
+            self._paces.did("look", now)
             await alarms.keep(services, [*await conditions(services), *await line_conditions(services)], self._told)
-        if self._cleared is None or now - self._cleared >= CLEAR_EVERY:
-            self._cleared = now
+        if self._paces.due("clear", now, CLEAR_EVERY):
+            self._paces.did("clear", now)
             await keep_questions(services)
             await forget_uploads(services)
             async with services.store.transaction() as tx:

@@ -74,11 +74,11 @@ async def folders(services: Services) -> list[tuple[Held, str]]:
 
 def _due(services: Services, what: str, pause: timedelta) -> bool:
     """Whether it is time to look at something again, as far as this process remembers."""
-    now, last = services.clock(), services.looked_at.get(what)
-    if last is not None and timedelta() <= now - last < pause:  # unless the clock went back since
-        return False
-    services.looked_at[what] = now
-    return True
+    now = services.clock()
+    due = services.paces.due(what, now, pause)
+    if due:
+        services.paces.did(what, now)
+    return due
 
 
 class _Look:

@@ -199,11 +199,10 @@ async def partners_to_hear(services: Services, *, at_once: bool = False) -> list
             continue
         partner = held.agreement.other(ours)
         key = f"hear/{held.agreement.id}"
-        asked = services.asked_for_keys.get(key)
         fetches = any(stream.from_ == partner and stream.wire.delivery == "pull" for stream in held.agreement.terms.streams)
-        if not fetches or (asked is not None and now - asked < HEAR_EVERY and not at_once):
+        if not fetches or not (at_once or services.paces.due(key, now, HEAR_EVERY)):
             continue
-        services.asked_for_keys[key] = now
+        services.paces.did(key, now)
         with_it = [one for those in known.values() for one in those if partner in one.agreement.parties]
         found.append((held, await _known(services, with_it, partner)))
     return found

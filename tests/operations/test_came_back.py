@@ -121,7 +121,7 @@ async def until_still(cities: Cities) -> None:
     """Both keep their exchange until nothing moves."""
     for _ in range(3):
         for services in (cities.tonghua, cities.baishan):
-            services.asked_for_keys.clear()
+            services.paces.forget()
             await Rounds().run(services)
         await sent(cities)
         await followed(cities.baishan)

@@ -62,7 +62,7 @@ class Pair(Struct):
         """Everything moves until nothing does: both keep their exchange, and follow their change logs."""
         for _ in range(3):
             for services in (self.th, self.bs):
-                services.asked_for_keys.clear()  # whatever is asked for every minute is asked for now
+                services.paces.forget()  # whatever is asked for every minute is asked for now
                 await Rounds().run(services)
             if self.pull:
                 await collect_batches(self.bs)
