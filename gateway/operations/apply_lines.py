@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from gateway.core.exchange.feedback import MESSAGES, Feedback, Severity
-from gateway.core.exchange.records import Finding, Judged, KnownRecord
-from gateway.core.exchange.records import after as known_after
+from gateway.core.exchange.judging import Finding, Judged, KnownRecord
+from gateway.core.exchange.judging import after as known_after
 from gateway.core.exchange.wire import instant
 from gateway.core.records.model import Dataset
 from gateway.operations import hear_measures

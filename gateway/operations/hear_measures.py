@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.core.exchange.records import Finding
+from gateway.core.exchange.judging import Finding
 from gateway.core.exchange.wire import split_stream
 from gateway.core.records.model import Value
 from gateway.operations.judged import JudgedLine

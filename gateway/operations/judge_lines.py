@@ -16,19 +16,9 @@ from gateway.core.errors import ExchangeError, RowFault
 from gateway.core.exchange import batch_lines
 from gateway.core.exchange.disclosures import CLEAR_MEMBERS, Opened
 from gateway.core.exchange.feedback import Severity
+from gateway.core.exchange.judging import Finding, Judged, KnownRecord, acknowledgement, judge
 from gateway.core.exchange.merkle import leaf_hash
-from gateway.core.exchange.records import (
-    REASONS,
-    Finding,
-    Judged,
-    KnownRecord,
-    Line,
-    Statement,
-    acknowledgement,
-    clear_content,
-    judge,
-    read_statement,
-)
+from gateway.core.exchange.records import REASONS, Line, Statement, clear_content, read_statement
 from gateway.core.exchange.wire import (
     SUITES,
     parse_instant,

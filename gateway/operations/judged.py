@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from gateway.core.exchange.records import Finding, Judged, KnownRecord
+from gateway.core.exchange.judging import Finding, Judged, KnownRecord
 from gateway.core.records.model import Admitted
 from gateway.operations.accept_records import Texts
 

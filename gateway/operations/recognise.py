@@ -20,6 +20,7 @@ from gateway.core.callers.administrators import Administrator, Role
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import ExchangeError, StoreError
 from gateway.core.exchange.agreements import WITHDRAWALS
+from gateway.core.exchange.judging import scope_fault
 from gateway.core.exchange.recognition import (
     Confirmation,
     Inputs,
@@ -30,7 +31,7 @@ from gateway.core.exchange.recognition import (
     next_review,
     recognise,
 )
-from gateway.core.exchange.records import Statement, clear_content, read_statement, scope_fault
+from gateway.core.exchange.records import Statement, clear_content, read_statement
 from gateway.core.records.basis import in_force as grounds_in_force
 from gateway.core.records.catalogue import Edition, Measure
 from gateway.core.records.model import Period, Record, RecordId

@@ -19,18 +19,9 @@ from gateway.core.disclosure.row_rules import Attributes, fields_of_rule
 from gateway.core.disclosure.views import View, view
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.agreements import StreamRules
+from gateway.core.exchange.judging import check_values, scope_fault
 from gateway.core.exchange.manifests import Head
-from gateway.core.exchange.records import (
-    Basis,
-    SealedLine,
-    Statement,
-    check_values,
-    scope_fault,
-    seal_statement,
-    seal_withdrawal,
-    statement,
-    withdrawal,
-)
+from gateway.core.exchange.records import Basis, SealedLine, Statement, seal_statement, seal_withdrawal, statement, withdrawal
 from gateway.core.exchange.wire import encode, instant
 from gateway.core.records.model import BasisRef, Record, RecordId, Value
 from gateway.operations.partners import Stream, streams_beside

@@ -11,8 +11,8 @@ import msgspec
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import batch_lines, manifests
+from gateway.core.exchange.judging import KnownRecord
 from gateway.core.exchange.merkle import CompactRange
-from gateway.core.exchange.records import KnownRecord
 from gateway.core.exchange.wire import SUITES, instant
 from gateway.operations.accept_records import accept_records
 from gateway.operations.admit_batch import Admission, Passed

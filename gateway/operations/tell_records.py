@@ -20,9 +20,10 @@ from gateway.core.errors import ExchangeError
 from gateway.core.exchange import merkle, records
 from gateway.core.exchange.agreements import Held, Limits, StreamRules, rules_of
 from gateway.core.exchange.batch_lines import split_lines
+from gateway.core.exchange.judging import scope_fault
 from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.questions import MAX_RECORDS, PURPOSE, LineSent, Question, RecordSent
-from gateway.core.exchange.records import Statement, scope_fault
+from gateway.core.exchange.records import Statement
 from gateway.core.exchange.told_lines import part_of
 from gateway.core.exchange.wire import SHA256, SUITES, encode, instant, origin
 from gateway.core.records.model import Dataset, DatasetId, Record, SubjectId, Value

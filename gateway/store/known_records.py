@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 
-from gateway.core.exchange.records import KnownRecord
+from gateway.core.exchange.judging import KnownRecord
 from gateway.core.exchange.wire import split_stream
 from gateway.store.dialects import among, one_of
 from gateway.store.store import Source, Transaction

@@ -16,8 +16,9 @@ from gateway.core.disclosure.gates import row_gate
 from gateway.core.errors import StoreError
 from gateway.core.exchange import agreements, notes
 from gateway.core.exchange.agreements import read_agreement, signed_form
+from gateway.core.exchange.judging import KnownRecord
 from gateway.core.exchange.notes import SignedDocument
-from gateway.core.exchange.records import KnownRecord, SealedLine
+from gateway.core.exchange.records import SealedLine
 from gateway.core.records.identifiers import citizen_check_character
 from gateway.core.records.model import RecordId
 from gateway.operations.manage_agreements import Side, base_url, countersign, filled

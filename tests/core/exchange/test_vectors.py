@@ -17,6 +17,7 @@ from gateway.core.exchange import (
     documents,
     feedback,
     inventories,
+    judging,
     manifests,
     merkle,
     notes,
@@ -216,11 +217,11 @@ def test_admit(agreement: agreements.Agreement, rules: agreements.StreamRules, r
     batch_lines.check_part(manifest.parts[0], data)
     verified = batch_lines.verify_lines(manifest, [(manifest.parts[0], data)], CompactRange(), agreement.terms.limits)
     assert [leaf.hex() for leaf in verified.leaves] == VECTORS["batch"]["leaves"]
-    known: dict[str, records.KnownRecord] = {}
+    known: dict[str, judging.KnownRecord] = {}
     actions = []
     for (_, line), leaf in zip(batch_lines.lines_of(manifest.parts[0], data, agreement.terms.limits, SHA256), verified.leaves, strict=True):
-        judged = records.judge(line, rules, known.get("rec_aaaqeayeaudaocajbifqydiob4"), SHA256)
-        now_known = records.after(known, judged, leaf, sender=TONGHUA, dataset="penalties", stream="a-b.penalties")
+        judged = judging.judge(line, rules, known.get("rec_aaaqeayeaudaocajbifqydiob4"), SHA256)
+        now_known = judging.after(known, judged, leaf, sender=TONGHUA, dataset="penalties", stream="a-b.penalties")
         assert now_known is not None
         known["rec_aaaqeayeaudaocajbifqydiob4"] = now_known
         actions.append((judged.action, [finding.code for finding in judged.findings]))
@@ -238,8 +239,8 @@ def test_versions(rules: agreements.StreamRules, case: dict[str, Any]) -> None:
     if case["held"] is not None:
         held_op, held_v = case["held"].split()
         leaf = merkle.leaf_hash(line.payload, SHA256) if how == "same" else bytes(32)
-        held = records.KnownRecord(sender=TONGHUA, dataset="penalties", v=int(held_v), op=held_op, leaf=leaf)
-    assert [finding.code for finding in records.judge(line, rules, held, SHA256).findings] == case["codes"]
+        held = judging.KnownRecord(sender=TONGHUA, dataset="penalties", v=int(held_v), op=held_op, leaf=leaf)
+    assert [finding.code for finding in judging.judge(line, rules, held, SHA256).findings] == case["codes"]
 
 
 def versioned(op: str, v: int, how: str) -> records.Line:
