@@ -12,7 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
-ENTRY = frozenset({"gateway.app", "gateway.cli", "gateway.commands", "gateway.console", "gateway.__main__", "gateway.demo"})
+ENTRY = frozenset(
+    {"gateway.app", "gateway.background", "gateway.cli", "gateway.commands", "gateway.console", "gateway.__main__", "gateway.demo"}
+)
 """Those who may know everybody, and whom nobody imports but each other."""
 
 OURS: dict[str, tuple[str, ...]] = {
@@ -49,6 +51,7 @@ OURS: dict[str, tuple[str, ...]] = {
     "gateway.sample": ("gateway.sample", "gateway.core"),
     "gateway.web": ("gateway.web", "gateway.operations", "gateway.services", "gateway.settings", "gateway.core"),
     "gateway.app": ("gateway",),
+    "gateway.background": ("gateway",),
     "gateway.cli": ("gateway",),
     "gateway.commands": ("gateway",),
     "gateway.log_client": ("gateway.operations", "gateway.core"),

@@ -453,7 +453,7 @@ def test_the_house_opens_without_what_few_need() -> None:
     later = ("joserfc.jwk", "joserfc.jws", "gateway.core.disclosure.redaction", "structlog", "jinja2")
     never = ("gateway.web.admin.desk", "pydantic", "alembic", "prometheus_client", "tenacity", "yaml.reader", "bdb", POSTGRESQL)
     served = "import gateway.commands.running as one; [*map(one.late, one._NEVER_USED)]; import gateway.app"
-    first, second = loaded((served, (*later, *never, *few[2:])), ("import asyncio; asyncio.run(gateway.app._load_later())", later))
+    first, second = loaded((served, (*later, *never, *few[2:])), ("import asyncio; asyncio.run(gateway.background._load_later())", later))
     assert first == [], "the first answer waits for it"
     assert second == list(later), "no upload waits for it"
 

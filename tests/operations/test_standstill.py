@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway import app
+from gateway import background
 from gateway.core.callers.caller import PUBLIC
 from gateway.operations import answer_query, render_public
 from gateway.operations.render_public import lag
@@ -22,7 +22,7 @@ from tests.operations.test_render_again import HIDE_FINE, change_policy
 
 Round = Callable[[Services, Meter, Standstill], Awaitable[None]]
 Town = tuple[Services, dict[str, str]]
-ROUNDS: list[Round] = [app.read_round, app.follow_round, app.job_round]
+ROUNDS: list[Round] = [background.read_round, background.follow_round, background.job_round]
 
 
 @pytest.fixture
