@@ -156,7 +156,7 @@ def agreement_list(office: Office, as_json: bool) -> None:
 @as_json
 @office
 def agreement_send(office: Office, hand: Hand | None, as_json: bool) -> None:
-    """Bring partners what we have signed, and hear from those we fetch from; exit 1 when one did not take it."""
+    """Bring partners what we have signed, and hear what they keep for us; exit 1 when one did not take it."""
     from gateway.operations.tell_partners import send_letters
 
     told, troubles = office.by_hand(hand, "agreement.send", {}, lambda services, by: send_letters(services, by=by))

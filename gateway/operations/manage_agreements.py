@@ -210,7 +210,8 @@ async def take(services: Services, document: SignedDocument, *, by: Administrato
         await refuse_withdrawn(tx, agreement)
         held = await _held(tx, agreement.id, agreement.version)
         if held is None or held.agreement.body != agreement.body:
-            raise ExchangeError("we hold no such version with this text", code="SCOPE_DIGEST", place=f"{agreement.id}/{agreement.version}")
+            place, hint = f"{agreement.id}/{agreement.version}", "one that was lost with a copy: `agreement countersign` with our own file"
+            raise ExchangeError("we hold no such version with this text", code="SCOPE_DIGEST", place=place, hint=hint)
         await _signed_by(services, tx, agreement, document.note)
         note = notes.joined(held.note, document.note)
         signed = await _signed_by(services, tx, agreement, note)

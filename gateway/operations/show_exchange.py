@@ -100,13 +100,13 @@ async def agreement(services: Services, partner: str, agreement_id: str, version
 
 
 async def states(services: Services, partner: str, agreement_id: str) -> Shown:
-    """Our own notices about an agreement with this partner, as signed, in order.
+    """Notices about an agreement with this partner, as signed, each side's in order: ours, then its own, which it may have lost.
 
     Raises NotFound.
     """
     await _with(services, partner, agreement_id)
-    rows = await held_agreements.notices_of(services.store.reads, agreement_id, services.signers.party)
-    return _json({"items": [{"body": row.body.decode(), "note": row.note} for row in rows]})
+    both = [await held_agreements.notices_of(services.store.reads, agreement_id, party) for party in (services.signers.party, partner)]
+    return _json({"items": [{"body": row.body.decode(), "note": row.note} for rows in both for row in rows]})
 
 
 async def inventory(services: Services, partner: str, agreement_id: str) -> Shown:

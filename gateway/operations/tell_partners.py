@@ -1,9 +1,10 @@
 """Bring partners what we have signed about agreements, versions, notices, inventories, and hear what they have (exchange.md §10).
 
 Rules: notices go first and at once, then versions from the second on, then inventories; each until the partner has taken it, on the
-schedule of batches, over a line that can `tell`. From whom we fetch, we also hear: such a partner may not be able to reach us. Whatever
-comes is believed by its signatures alone. A partner that fails delays itself only, and a letter that it refuses no other letter. This story
-must not sign anything.
+schedule of batches, over a line that can `tell`. From whom we fetch, we also hear: such a partner may not be able to reach us. Every other
+partner is heard once after a start: a house that was brought back from a copy has perhaps said something since, and no longer knows it.
+Whatever comes is believed by its signatures alone. A partner that fails delays itself only, and a letter that it refuses no other letter.
+This story must not sign anything.
 """
 
 import asyncio
@@ -31,6 +32,8 @@ from gateway.store import agreement_ends, audit, held_agreements, told_documents
 from gateway.store.store import moment
 
 HEAR_EVERY: Final = timedelta(minutes=10)
+ONCE: Final = timedelta.max
+"""Whoever reaches us is asked until it has answered, and then no more before the next start."""
 
 
 class Letter(Struct, frozen=True, kw_only=True):
@@ -178,7 +181,7 @@ async def _tell(services: Services, letter: Letter) -> tuple[str | None, bool]:
 
 
 async def hear_partners(services: Services, *, at_once: bool = False) -> dict[str, str]:
-    """Ask those from whom we fetch what they keep for us of agreements, every ten minutes; partner and agreement → code of what went wrong.
+    """Ask partners what they keep for us of agreements, as often as is due; partner and agreement → what went wrong.
 
     Raises StoreError when the store cannot be used.
     """
@@ -200,7 +203,8 @@ async def partners_to_hear(services: Services, *, at_once: bool = False) -> list
         partner = held.agreement.other(ours)
         key = f"hear/{held.agreement.id}"
         fetches = any(stream.from_ == partner and stream.wire.delivery == "pull" for stream in held.agreement.terms.streams)
-        if not fetches or not (at_once or services.paces.due(key, now, HEAR_EVERY)):
+        wanted = fetches or services.paces.due(_answered(held), now, ONCE)
+        if not at_once and not (wanted and services.paces.due(key, now, HEAR_EVERY)):
             continue
         services.paces.did(key, now)
         with_it = [one for those in known.values() for one in those if partner in one.agreement.parties]
@@ -215,7 +219,14 @@ async def hear_partner(services: Services, held: Held, known: Mapping[str, str])
     """
     partner = held.agreement.other(services.signers.party)
     code = await _hear(services, held, partner, known)
-    return {} if code is None else {line_name(held, partner): code}
+    if code is None:
+        services.paces.did(_answered(held), services.clock())
+        return {}
+    return {line_name(held, partner): code}
+
+
+def _answered(held: Held) -> str:
+    return f"heard/{held.agreement.id}"
 
 
 async def _known(services: Services, versions: Sequence[Held], partner: str) -> Mapping[str, str]:

@@ -28,10 +28,11 @@ from gateway.operations.erase import erase
 from gateway.operations.handle_case import repair
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.list_measures import list_measures
+from gateway.operations.manage_agreements import agreements, countersign, take
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.show_exchange import kept_receipt, receipt
 from gateway.services import Services
-from gateway.store import audit, debts, given_receipts, inbox, known_records, ledger, outbox
+from gateway.store import audit, debts, given_receipts, held_agreements, inbox, known_records, ledger, outbox
 from gateway.store.store import moment
 from gateway.store.tables import in_batches, in_streams, out_batches, out_receipts, receipts
 from tests.administrators import enrolled
@@ -39,9 +40,10 @@ from tests.ledger import check_ledger
 from tests.operations.publishing import HONOURS as HONOURS_DATASET
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
+from tests.operations.test_agreements import proposal
 from tests.operations.test_exchange import honour, states
 from tests.operations.test_exchange_drop import dropped, root_of, share
-from tests.region import BAISHAN, HONOURS, NOW, PENALTIES, TONGHUA, Cities, Direct, Forger, days, followed, rid, two_cities
+from tests.region import AGREEMENT, BAISHAN, HONOURS, NOW, PENALTIES, TONGHUA, Cities, Direct, Forger, days, followed, rid, two_cities
 
 Shows = Callable[[int | None], Awaitable[bytes | None]]
 
@@ -530,6 +532,25 @@ async def test_in_a_folder_our_receipts_lie_where_we_put_them(tmp_path: Path):
         published = await cities.tonghua.store.reads.all(sa.select(out_batches.c.published_at).where(out_batches.c.epoch == 2))
         assert all(moment(each.published_at) for each in published)
         await holding(cities)
+
+
+# --- agreements ---------------------------------------------------------------------------------------------------------
+
+
+async def test_an_agreement_that_was_lost_is_signed_again(tmp_path: Path):
+    """The partner's copy alone is not taken, for who we talk to stands in our own file; countersigned with that it is in force again."""
+    async with two_cities(tmp_path) as cities:
+        (held,) = (await held_agreements.held_agreements(cities.tonghua.store.reads, AGREEMENT))[AGREEMENT]
+        copy = SignedDocument(held.agreement.body, held.note)
+        async with cities.baishan.store.transaction() as tx:
+            await held_agreements.drop_version(tx, AGREEMENT, 1)
+        with pytest.raises(ExchangeError) as refused:
+            await take(cities.baishan, copy, by="test")
+        assert refused.value.code == "SCOPE_DIGEST"
+        assert "countersign" in (refused.value.hint or "")
+        await countersign(cities.baishan, copy, proposal(cities.tonghua, cities.baishan), by="test")
+        (known,) = await agreements(cities.baishan)
+        assert (known.state, known.digest) == ("active", held.agreement.digest)
 
 
 # --- the command --------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from gateway.operations.doctor import examine
 from gateway.operations.erase import erase
 from gateway.operations.handle_case import repair
 from gateway.operations.keep_exchange import Rounds
-from gateway.operations.manage_agreements import own_keys, take_keys
+from gateway.operations.manage_agreements import agreements, change_state, own_keys, take_keys
 from gateway.operations.manage_keys import write_key
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
@@ -32,7 +32,7 @@ from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
 from tests.operations.test_exchange import states
-from tests.region import BAISHAN, NOW, PENALTIES, TONGHUA, a_city, agree, days, followed, template
+from tests.region import AGREEMENT, BAISHAN, NOW, PENALTIES, TONGHUA, a_city, agree, days, followed, template
 from tests.web.serving import serving
 from tests.web.two_served import free_port
 
@@ -216,6 +216,26 @@ async def test_a_fork_before_anybody_knew_is_mended(pair: Pair, tmp_path: Path):
     assert await owes(pair) == (0, 0)
     for services in (pair.th, pair.bs):
         await check_ledger(services)
+
+
+async def test_a_suspension_of_the_lost_time_is_learnt_again(pair: Pair, tmp_path: Path):
+    """We suspended, and the copy does not know it: our own notice comes back from the partner in the first round."""
+    copy = await back_up(pair.bs, data=tmp_path / "copy/data", keys=tmp_path / "copy/keys", by="test")
+    await change_state(pair.bs, AGREEMENT, "suspended", reason="核查", by="test")
+    await pair.go()
+    assert {each.state for each in await agreements(pair.th)} == {"suspended"}
+    settings = pair.bs.settings
+    await lose(pair)
+    await restore(settings, data=Path(copy.data), keys=Path(copy.keys), newer_keys=None, by="test")
+    for head in settings.data_path.glob("*checkpoint*"):
+        head.unlink()
+    await pair.up()
+    assert {each.state for each in await agreements(pair.bs)} == {"active"}
+    await Rounds().run(pair.bs)
+    assert {each.state for each in await agreements(pair.bs)} == {"suspended"}
+    await change_state(pair.bs, AGREEMENT, "active", reason="核查完毕", by="test")
+    await pair.go()
+    assert {each.state for each in await agreements(pair.th)} == {"active"}, "the next notice has a number of its own"
 
 
 async def test_a_withdrawal_that_was_never_acknowledged(pair: Pair, tmp_path: Path):

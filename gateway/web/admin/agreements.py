@@ -121,7 +121,7 @@ async def taken(act: Act) -> object:
 
 
 async def sent(act: Act) -> object:
-    """Bring partners what they have not taken yet, and hear from those we fetch from."""
+    """Bring partners what they have not taken yet, and hear what they keep for us."""
     told, troubles = await tell_partners.send_letters(act.services, by=act.by)
     return Letters(told=told, troubles=troubles)
 
