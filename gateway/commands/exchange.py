@@ -397,7 +397,7 @@ def exchange_take_keys(office: Office, document: Path) -> None:
 @out
 @office
 def exchange_evidence(office: Office, stream: str, path: Path) -> None:
-    """Write down both sides of the fork that froze a partner's stream, as the partner signed them."""
+    """Write down both sides of a fork, of a partner's stream or of its receipts for ours, as the partner signed them."""
     from gateway.operations.export_evidence import export_evidence
 
     write_whole(path, office.run(lambda services: export_evidence(services, stream)))

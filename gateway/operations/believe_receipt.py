@@ -20,7 +20,7 @@ from gateway.core.exchange.wire import SUITES, Suite, digest_text, strict_json
 from gateway.operations.fetch_keys import with_newer_keys
 from gateway.operations.partners import Stream, trusted_keys
 from gateway.services import Services
-from gateway.store import audit, kept_parts, ledger, outbox
+from gateway.store import audit, forked_receipts, kept_parts, ledger, outbox
 from gateway.store.store import Transaction
 
 ACKNOWLEDGED = ("ACK_WITHDRAWN", "ACK_ERASED")
@@ -94,6 +94,16 @@ async def contradicts(services: Services, stream: Stream, receipt: Receipt, dige
     )
 
 
+async def stop_for(tx: Transaction, stream: Stream, receipt: Receipt, document: SignedDocument) -> None:
+    """A fork of the receiver: the stream goes no further until a person has looked, and what contradicts is kept as evidence."""
+    await forked_receipts.keep(tx, stream.name, receipt.no, document)
+    out = await outbox.out_stream(tx, stream.name, suite_of(stream))
+    if out is not None and out.stopped == "SEQ_FORK":
+        return  # it shows the same again
+    await outbox.stop_stream(tx, stream.name, out.head.epoch if out is not None else 1, "SEQ_FORK")
+    await audit.write(tx, "gateway", "stream.stop", f"stream/{stream.name}", {"code": "SEQ_FORK", "receipt": receipt.no})
+
+
 async def take_feedback(tx: Transaction, stream: str, lines: Sequence[Feedback]) -> None:
     """Do what a partner says of our lines: debts that are paid, versions that were not taken, lines that a person decided about."""
     said = [(line.rid, line.v, line) for line in lines if line.rid and line.v]
@@ -124,9 +134,7 @@ async def take_later(services: Services, stream: Stream, document: SignedDocumen
     forked = await contradicts(services, stream, receipt, digest)
     async with services.store.transaction() as tx:
         if forked:
-            out = await outbox.out_stream(tx, stream.name, suite_of(stream))
-            await outbox.stop_stream(tx, stream.name, out.head.epoch if out is not None else 1, "SEQ_FORK")
-            await audit.write(tx, "gateway", "stream.stop", f"stream/{stream.name}", {"code": "SEQ_FORK", "receipt": receipt.no})
+            await stop_for(tx, stream, receipt, document)
             return receipt
         if await ledger.received_receipt(tx, stream.name, receipt.no) is None:
             await ledger.put_received_receipt(tx, stream.name, receipt.no, digest, document, told)
@@ -169,9 +177,9 @@ async def ask_for_receipts(services: Services, stream: Stream, line: PartnerAdap
 
 
 async def keep_receipt(services: Services, stream: Stream, document: SignedDocument, told: bytes) -> None:
-    """Keep a receipt that was asked for, and do what it says of lines.
+    """Keep a receipt that was asked for, and do what it says of lines; a fork of the receiver stops the stream.
 
-    Raises ExchangeError for what does not verify, and SEQ_FORK where another one has its number.
+    Raises ExchangeError for what does not verify.
     """
     receipt = await believed(services, stream, document, services.clock())
     if receipt.kind == "later":
@@ -180,7 +188,9 @@ async def keep_receipt(services: Services, stream: Stream, document: SignedDocum
     # of a batch, which its own delivery brings in: kept, so that the chain has no hole and is not asked for again
     digest = digest_text(document.body, suite_of(stream))
     feedback.read_feedback(told, receipt.feedback, suite_of(stream))
-    if await contradicts(services, stream, receipt, digest):
-        raise ExchangeError("another receipt has this number", code="SEQ_FORK")
+    forked = await contradicts(services, stream, receipt, digest)
     async with services.store.transaction() as tx:
+        if forked:
+            await stop_for(tx, stream, receipt, document)
+            return
         await ledger.put_received_receipt(tx, stream.name, receipt.no, digest, document, told)

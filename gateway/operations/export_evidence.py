@@ -1,4 +1,4 @@
-"""Evidence of a fork: two batches of one number, or two roots for one size, both signed by the same partner, as anybody can check them.
+"""Evidence of a fork, signed by one partner, as anybody can check it: two batches of one number, two roots for one size, or two receipts.
 
 Rules: only what the partner signed is exported, byte for byte, and nothing of the records. This story must not release the stream:
 that takes a second person and a new epoch.
@@ -6,18 +6,23 @@ that takes a second person and a new epoch.
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.admitting import fork_evidence
+from gateway.core.exchange.feedback import read_receipt, receipt_fork_evidence
 from gateway.core.exchange.manifests import read_manifest
+from gateway.core.exchange.notes import SignedDocument
 from gateway.services import Services
-from gateway.store import inbox
+from gateway.store import forked_receipts, inbox, ledger
 from gateway.store.inbox import InBatch
 
 
 async def export_evidence(services: Services, stream: str) -> bytes:
-    """The two sides of the latest fork of a partner's stream (exchange.md §7), as one JSON document; also once it is over.
+    """The two sides of the latest fork of a partner's stream, or of its receipts for ours (exchange.md §7, §8), as one JSON document.
 
-    Raises ExchangeError NOT_FOUND when no partner's stream of this name was ever forked.
+    It is there also once the fork is over. Raises ExchangeError NOT_FOUND when nothing of this name was ever forked.
     """
     reads = services.store.reads
+    receipts = await _receipts(services, stream)
+    if receipts is not None:
+        return receipts
     for row in await inbox.in_streams_all(reads):
         if row.stream == stream:
             for frozen in await inbox.frozen_batches(reads, row.sender, stream):
@@ -25,6 +30,22 @@ async def export_evidence(services: Services, stream: str) -> bytes:
                 if other is not None:
                     return fork_evidence((other.document, other.checkpoint), (frozen.document, frozen.checkpoint))
     raise ExchangeError("no stream of this name was forked", code="NOT_FOUND", place=stream)
+
+
+async def _receipts(services: Services, stream: str) -> bytes | None:
+    """The latest receipt for a stream of ours that contradicts, with the one that it contradicts."""
+    reads = services.store.reads
+    for forked in await forked_receipts.latest(reads, stream):
+        before, same, after = [await ledger.received_receipt(reads, stream, forked.no + step) for step in (-1, 0, 1)]
+        if same is not None:
+            held = same if same.body != forked.body else None
+        elif before is not None and before.digest != read_receipt(forked.body).previous:
+            held = before
+        else:
+            held = after
+        if held is not None:
+            return receipt_fork_evidence(*(SignedDocument(bytes(one.body), one.note) for one in (held, forked)))
+    return None
 
 
 async def _contradicted(services: Services, frozen: InBatch) -> InBatch | None:

@@ -13,7 +13,7 @@ from gateway.core.exchange.manifests import Manifest
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import batch_id, digest_text
 from gateway.operations.backing_off import pause
-from gateway.operations.believe_receipt import Reply, believed, contradicts, take_feedback
+from gateway.operations.believe_receipt import Reply, believed, contradicts, stop_for, take_feedback
 from gateway.operations.partners import Stream
 from gateway.services import Services
 from gateway.store import audit, ledger, out_epochs, outbox
@@ -33,7 +33,10 @@ async def take_reply(services: Services, stream: Stream, batch: OutBatch, manife
     lines = feedback.read_feedback(said.feedback, receipt.feedback, stream.suite) if said.feedback is not None else None
     digest = digest_text(said.document.body, stream.suite)
     if await contradicts(services, stream, receipt, digest):
-        return await stop(services, batch, "SEQ_FORK")  # a fork of the receiver
+        async with services.store.transaction() as tx:
+            await outbox.end_delivery(tx, batch, state="waiting", code="SEQ_FORK")
+            await stop_for(tx, stream, receipt, said.document)
+        return "SEQ_FORK"
     out = await outbox.out_stream(services.store.reads, stream.name, stream.suite)
     if out is not None and receipt.tree.epoch == out.head.epoch and receipt.tree.size > out.head.tree.size:
         async with services.store.transaction() as tx:  # the epoch that a person begins names the head that it shows

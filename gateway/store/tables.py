@@ -986,6 +986,16 @@ out_receipts = Table(
 )
 """Receipts that partners gave us for our streams; two of one number are a fork of the receiver."""
 
+forked_receipts = Table(
+    "forked_receipts", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("no", Seq, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("received_at", String(32), nullable=False),
+)
+"""Receipts that contradict one of `out_receipts`, as signed: evidence against the receiver."""
+
 out_feedback = Table(
     "out_feedback", metadata,
     Column("stream", String(128), primary_key=True),

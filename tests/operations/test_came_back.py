@@ -20,19 +20,22 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import digest_text
 from gateway.operations.answer_batch import BatchRefused
 from gateway.operations.begin_epoch import asked_for, begin_epoch
+from gateway.operations.believe_receipt import believed
 from gateway.operations.collect_batches import collect_batches
 from gateway.operations.come_back import came_back_from_copy, find_all_places, go_on_from, mark_streams
 from gateway.operations.doctor import examine
 from gateway.operations.end_agreement import purge_stream
 from gateway.operations.erase import erase
+from gateway.operations.export_evidence import export_evidence
 from gateway.operations.handle_case import repair
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.list_measures import list_measures
 from gateway.operations.manage_agreements import agreements, countersign, take
+from gateway.operations.partners import streams_from
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.show_exchange import kept_receipt, receipt
 from gateway.services import Services
-from gateway.store import audit, debts, given_receipts, held_agreements, inbox, known_records, ledger, outbox
+from gateway.store import audit, debts, forked_receipts, given_receipts, held_agreements, inbox, known_records, ledger, outbox
 from gateway.store.store import moment
 from gateway.store.tables import in_batches, in_streams, out_batches, out_receipts, receipts
 from tests.administrators import enrolled
@@ -373,6 +376,16 @@ async def test_who_shows_an_older_receipt_stops_its_own_stream(pair: Cities):
     out = await outbox.out_stream(pair.tonghua.store.reads, PENALTIES)
     assert out is not None
     assert out.stopped == "SEQ_FORK"
+    evidence = json.loads(await export_evidence(pair.tonghua, PENALTIES))
+    assert evidence["type"] == "chengxin-exchange/receipt-fork/1"
+    said = [SignedDocument(evidence[side]["body"].encode(), evidence[side]["note"]) for side in "ab"]
+    for each in said:
+        (stream,) = [one for one in await streams_from(pair.tonghua.store.reads, TONGHUA, pair.now) if one.name == PENALTIES]
+        assert (await believed(pair.tonghua, stream, each, pair.now)).no == 3, "both are signed, and have one number"
+    assert said[0].body != said[1].body
+    assert (await forked_receipts.latest(pair.tonghua.store.reads, PENALTIES))[0].no == 3
+    with pytest.raises(ExchangeError, match="NOT_FOUND"):
+        await export_evidence(pair.baishan, PENALTIES)
     honest = able(pair)
     await came_back_from_copy(honest.baishan, by="test", reason="恢复", stream=PENALTIES)
     assert await find_all_places(honest.baishan) == {}

@@ -268,3 +268,9 @@ def read_receipt(body: bytes) -> Receipt:
     if (receipt.batch is None) != (receipt.kind == "later"):
         raise ExchangeError("a receipt of kind `batch` names its batch", code="SCHEMA_MANIFEST")
     return receipt
+
+
+def receipt_fork_evidence(a: SignedDocument, b: SignedDocument) -> bytes:
+    """Two receipts of one receiver that contradict each other, as exportable evidence: one number, or neighbours that are not chained."""
+    sides = {name: {"body": one.body.decode(), "note": one.note} for name, one in (("a", a), ("b", b))}
+    return encode({"type": "chengxin-exchange/receipt-fork/1", **sides})

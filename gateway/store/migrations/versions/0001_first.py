@@ -303,6 +303,14 @@ def upgrade() -> None:
         sa.Column("code", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("agreement", name=op.f("pk_fetch_tries")),
     )
+    op.create_table("forked_receipts",
+        sa.Column("stream", sa.String(length=128), nullable=False),
+        sa.Column("no", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("stream", "no", name=op.f("pk_forked_receipts")),
+    )
     op.create_table("in_batches",
         sa.Column("sender", sa.String(length=64), nullable=False),
         sa.Column("stream", sa.String(length=128), nullable=False),
