@@ -35,7 +35,7 @@ from gateway.web.application import Opened
 from gateway.web.asgi import App
 from gateway.web.edge import FrontDoor
 from gateway.web.exchange_meter import ExchangeMeter
-from gateway.web.lane import PublicLane
+from gateway.web.lane import Prepared, PublicLane
 from gateway.web.telemetry import Meter
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
                 )
             lane = None
             if services.store.dialect == "sqlite":  # elsewhere a look-up waits for the network: the office lane is as good
-                reads = stack.enter_context(closing(LaneReads(services.store, kept_bytes=settings.lane_memory_mb * 2**20)))
+                reads = stack.enter_context(closing(LaneReads[Prepared](services.store, kept_bytes=settings.lane_memory_mb * 2**20)))
                 lane = PublicLane(services, reads)
             access = await stack.enter_async_context(_access_log(settings, door))
             works = works_of(services, meter, door, access, partners)

@@ -4,26 +4,27 @@ Rules: SQLite only (on PostgreSQL a look-up waits for the network, so the office
 that tells whether it is still true, and judges nothing; a failure is no answer, and the office lane is asked. The connection is
 opened for reading only. This room must not know HTTP.
 
-Renderings of organisations are kept by their code, as many as the settings give room for: the whole register, or its first part by code.
-They are read in portions, one at the end of each turn in which somebody asked, whatever was asked for, and nothing is kept because it was
-asked for: how soon an answer comes tells nothing of who else asked (decisions/0076). They are kept until anybody commits anything that
-they were read from. `PRAGMA data_version` is asked once in each turn of the event loop, before the first look-up of that turn, but after
-the turn's end was put in line: a request that arrives after a commit of which the version does not tell stands behind that end, so
-nothing that left is shown to anybody who asked afterwards. After a commit of whomever the database says by its counter `lane` whether a
-row of the three tables was changed or taken away; triggers raise it, in the transaction of the writer, whichever program that is, unless
-it says `REPLACE`: SQLite then takes a row away without a word, so nothing here writes so (tested, decisions/0053). Where they do not
-stand as they were made, nothing is kept. Each statement saved is a hand-over of the interpreter's lock saved, which costs more than the
-statement. All that a turn reads it reads in one transaction, which begins with its first row and ends with the turn: a third of a
-statement by key would else be the locks of a transaction of its own. What is asked for by its id is read each time: there are many more
-records, each is asked for less often, and an id may be a household's.
+What somebody above makes of renderings of organisations is kept by their code, as much as the settings give room for: of the whole
+register, or of its first part by code. They are read in portions, one at the end of each turn in which somebody asked, whatever was asked
+for, and nothing is kept because it was asked for: how soon an answer comes tells nothing of who else asked (decisions/0076, 0079). It is
+kept until anybody commits anything that it was read from, or whoever makes it says that it would be made otherwise now. `PRAGMA
+data_version` is asked once in each turn of the event loop, before the first look-up of that turn, but after the turn's end was put in line:
+a request that arrives after a commit of which the version does not tell stands behind that end, so nothing that left is shown to anybody
+who asked afterwards. After a commit of whomever the database says by its counter `lane` whether a row of the three tables was changed or
+taken away; triggers raise it, in the transaction of the writer, whichever program that is, unless it says `REPLACE`: SQLite then takes a
+row away without a word, so nothing here writes so (tested, decisions/0053). Where they do not stand as they were made, nothing is kept.
+Each statement saved is a hand-over of the interpreter's lock saved, which costs more than the statement. All that a turn reads it reads in
+one transaction, which begins with its first row and ends with the turn: a third of a statement by key would else be the locks of a
+transaction of its own. What is asked for by its id is read each time: there are many more records, each is asked for less often, and an id
+may be a household's.
 """
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from contextlib import suppress
-from sys import intern
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from gateway.store.feed import Head
@@ -124,16 +125,16 @@ _REST_S: Final = 1.0
 """After a change, how long nothing is read to be kept: while somebody writes it would be forgotten with the next commit."""
 _RENEWED_S: Final = 600.0
 """How long at most anything is kept: after it even a row is seen that another program had replaced behind the triggers."""
-_ENTRY: Final = 450
-"""What one that is kept takes beside its document, bytes."""
+
+Kept = TypeVar("Kept")
 
 
-class LaneReads:
+class LaneReads(Generic[Kept]):
     """Looks up rendered subjects by code or id, and rendered records by id."""
 
     __slots__ = (
-        "_checked", "_connection", "_cursor", "_ending", "_form", "_held", "_left", "_most", "_next", "_number", "_quiet_from", "_reading",
-        "_renewed_from", "_watched", "state",
+        "_connection", "_cursor", "_ending", "_form", "_left", "_make", "_most", "_next", "_number", "_quiet_from", "_reading",
+        "_renewed_from", "_watched", "held", "looked", "state",
     )  # fmt: skip
 
     def __init__(self, store: Store, *, kept_bytes: int) -> None:
@@ -147,8 +148,9 @@ class LaneReads:
         self._connection.execute("PRAGMA cache_size=-8192")
         self.state = _UNKNOWN
         """As it was at the first look-up of the turn in which the last one was."""
-        self._held: dict[str, Rendered] = {}
-        """By code, the renderings that are kept."""
+        self.held: dict[str, Kept] = {}
+        """By code, what is kept."""
+        self._make: Callable[[str, Rendered], tuple[Kept, int] | None] | None = None
         self._most = self._left = kept_bytes
         self._next: str | None = ""
         """The code after which to read on; None: all there are, or as many as there is room for."""
@@ -156,24 +158,33 @@ class LaneReads:
         """When it will have been quiet for long enough, and when everything is read anew; by the monotonic clock, seconds."""
         self._number = self._form = -1
         self._watched = False
-        self._checked = False
+        self.looked = False
+        """Whether it was looked in this turn of the loop whether anybody has committed: what is held is of it then."""
         self._ending = False
         """Whether the end of this turn is on its way."""
         self._cursor = self._connection.cursor()
         self._reading = False
         """Whether the transaction of this turn has begun."""
 
-    def by_code(self, code: str) -> Rendered | None:
-        """The rendering of an organisation by its code; None where there is none, or the file cannot be read just now."""
+    def keep(self, make: Callable[[str, Rendered], tuple[Kept, int] | None]) -> None:
+        """Keep from now on what this makes of a code and its rendering, and nothing that was made before.
+
+        It says how many bytes that takes; None: nothing is kept of this one.
+        """
+        self._make = make
+        self._forget()
+
+    def look(self) -> bool:
+        """See whether anybody has committed since the last turn, and forget what that was about; False where the file cannot be read."""
         try:
-            if not self._checked:
-                self._check()
-            held = self._held.get(code)
-            if held is not None:
-                return held
-            row = self._read(_LOOKUP, code)
+            self._check()
         except sqlite3.Error:
-            return None
+            return False
+        return True
+
+    def by_code(self, code: str) -> Rendered | None:
+        """The rendering of an organisation by its code, read now; None where there is none, or the file cannot be read just now."""
+        row = self._now(_LOOKUP, code)
         return Rendered._make(row[0]) if row else None
 
     def subject(self, subject_id: str) -> Rendered | None:
@@ -188,14 +199,14 @@ class LaneReads:
 
     def _now(self, statement: str, key: str) -> list[Any] | None:
         try:
-            if not self._checked:
+            if not self.looked:
                 self._check()
             return self._read(statement, key)
         except sqlite3.Error:
             return None
 
     def _read(self, statement: str, key: str) -> list[Any]:
-        if self._checked and not self._reading:
+        if self.looked and not self._reading:
             self._cursor.execute("BEGIN")
             self._reading = True
         return self._cursor.execute(statement, (key,)).fetchall()
@@ -217,7 +228,7 @@ class LaneReads:
         if number != self._number:
             self._look()
             self._number = number
-        self._checked = self._ending
+        self.looked = self._ending
 
     def _look(self) -> None:
         """Somebody committed: learn how things stand, and forget what that may have been about."""
@@ -233,35 +244,35 @@ class LaneReads:
     def _turned(self) -> None:
         """The turn is over, and so is what it read; some more is kept."""
         try:
-            if self._next is not None and self._watched and monotonic() >= self._quiet_from:
-                self._keep_more(self._next)
+            if self._next is not None and self._make is not None and self._most and self._watched and monotonic() >= self._quiet_from:
+                self._keep_more(self._make, self._next)
         except sqlite3.Error:
             self._forget()
         finally:
-            self._checked = self._ending = False
+            self.looked = self._ending = False
             if self._reading:
                 self._reading = False
                 with suppress(sqlite3.Error):
                     self._cursor.execute("COMMIT")
 
-    def _keep_more(self, after: str) -> None:
+    def _keep_more(self, make: Callable[[str, Rendered], tuple[Kept, int] | None], after: str) -> None:
         """Read the next portion of the register. Raises sqlite3.Error."""
         if not self._reading:
             self._cursor.execute("BEGIN")
             self._reading = True
         rows = self._cursor.execute(_PORTION, (after, _TOGETHER)).fetchall()
-        for code, body, etag, plan, valid_until, fresh in rows:
-            if body is not None and len(code) == _DIGITS:
-                self._left -= len(body) + _ENTRY
+        for code, *rendered in rows:
+            if rendered[0] is not None and len(code) == _DIGITS and (made := make(code, Rendered._make(rendered))) is not None:
+                self._left -= made[1]
                 if self._left < 0:
                     self._next = None
                     return
-                self._held[code] = Rendered(body, etag, intern(plan), valid_until, fresh)
+                self.held[code] = made[0]
         self._next = rows[-1][0] if len(rows) == _TOGETHER else None
 
     def _forget(self) -> None:
         """Keep nothing, and begin again when it has been quiet for a while."""
-        self._held.clear()
+        self.held.clear()
         self._left, self._next = self._most, ""
         now = monotonic()
         self._quiet_from, self._renewed_from = now + _REST_S, now + _RENEWED_S

@@ -141,10 +141,14 @@ RECORDS: Final = "/v1/records/"
 SEARCH: Final = "/v1/subjects"
 _LANE: Final = (SUBJECTS, RECORDS)
 """How the paths begin that are offered to the lane."""
-Lane = Callable[[Scope, Send, Callable[[Scope, int], Awaitable[list[Header] | None]]], Awaitable[int]]
+Paid = list[Header] | None
+Pay = Callable[[Scope, int], Paid | Awaitable[Paid]]
+"""Takes what an anonymous answer costs: the header fields that say so, or None when the quota is spent; to be waited for only where other
+processes count too, for a wait is a tenth of what a look-up takes."""
+Lane = Callable[[Scope, Send, Pay], Awaitable[int]]
 """Answers a request by itself and returns its status (`scope["answered"]` says under which template it is counted, its size and its
-request id), or returns 0 and has sent nothing; the third takes what an anonymous answer costs and gives the header fields that say so, or
-None when the quota is spent. What was taken of a request that is then left to the framework stands in `scope["paid"]`, in fifths."""
+request id), or returns 0 and has sent nothing. What was taken of a request that is then left to the framework stands in `scope["paid"]`,
+in fifths."""
 
 
 class AnswerTornError(Exception):
@@ -324,11 +328,12 @@ class FrontDoor:
             if IN_TEXT.search(unquote_to_bytes(value)) is not None:
                 raise UnknownParameter(errors=(ErrorItem("unknown", "未知参数", parameter=echo(name.decode("latin-1"))),))
 
-    async def _here(self, scope: Scope, cost: int) -> list[Header] | None:
-        """Take what an anonymous answer of the lane costs; its header fields, or None when the quota is spent."""
+    def _here(self, scope: Scope, cost: int) -> Paid | Awaitable[Paid]:
+        """`Pay`."""
         network = network_of(scope, self._proxies)
-        if self.limits.shared is None:
-            return self.limits.pay_here(network, cost)
+        return self.limits.pay_here(network, cost) if self.limits.shared is None else self._there(network, cost)
+
+    async def _there(self, network: str, cost: int) -> Paid:
         charge = self.limits.anonymous(network)
         return self.limits.fields(charge) if await self.limits.takes(charge, cost) else None
 

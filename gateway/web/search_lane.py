@@ -10,7 +10,7 @@ door is told. Nothing is kept of what was asked or found. This room must not dec
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -26,7 +26,7 @@ from gateway.web import parameters, replies, telemetry
 from gateway.web.asgi import Scope, Send
 from gateway.web.asked import Walk, headers_of
 from gateway.web.describe import TABLE_MEDIA
-from gateway.web.edge import FAULT, HOST, MAX_HEADERS, SEARCH, request_ids
+from gateway.web.edge import FAULT, HOST, MAX_HEADERS, SEARCH, Pay, request_ids
 from gateway.web.house import House
 from gateway.web.negotiation import JSON, Language, language_of, media_type_of
 from gateway.web.networks import network_of
@@ -69,7 +69,7 @@ class SearchLane:
         self._ids: Iterator[bytes] = request_ids()
         self._under: _Under | None = None
 
-    async def __call__(self, scope: Scope, send: Send, pay: Callable[[Scope, int], Awaitable[list[Header] | None]]) -> int:
+    async def __call__(self, scope: Scope, send: Send, pay: Pay) -> int:
         """Answer and return the status, or send nothing and return 0."""
         method, query = scope["method"], scope["query_string"]
         found = _QUERY.fullmatch(query) if len(query) <= _LONGEST else None
@@ -103,7 +103,9 @@ class SearchLane:
         try:
             costs = house.services.policies.current().costs
             cost = costs.head if method == "HEAD" else costs.request
-            paid = await pay(scope, cost)
+            paid = pay(scope, cost)
+            if paid is not None and not isinstance(paid, list):
+                paid = await paid
             if paid is None:  # the quota is spent: the framework's way says so
                 return 0
             scope["paid"] = cost

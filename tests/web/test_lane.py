@@ -19,9 +19,9 @@ from gateway.operations.render_public import settle
 from gateway.services import Services
 from gateway.store import lane as reading
 from gateway.store import policies as policy_rows
-from gateway.store.lane import LaneReads
+from gateway.store.lane import LaneReads, Rendered
 from gateway.web.asgi import Message
-from gateway.web.lane import PublicLane
+from gateway.web.lane import Prepared, PublicLane
 from gateway.web.replies import Header
 from tests.operations.test_render_again import change_policy
 from tests.web.city import City, Server, served
@@ -259,7 +259,7 @@ def test_an_answer_is_of_one_moment(fresh_city: City) -> None:
         code = _codes(database)[0]
 
     async def waits(services: Services) -> None:
-        with closing(LaneReads(services.store, kept_bytes=0)) as reads:
+        with closing(LaneReads[Prepared](services.store, kept_bytes=0)) as reads:
             lane = PublicLane(services, reads)
 
             async def told(pay: Callable[..., Awaitable[list[Header] | None]]) -> tuple[dict[bytes, bytes], bytes]:
@@ -351,16 +351,16 @@ def test_a_record_is_shown_while_its_rendering_is_true(fresh_city: City, change:
 
 def test_another_policy_in_the_store_stops_the_lane(fresh_city: City) -> None:
     """A policy that another process activated counts from its commit, before this process has read it."""
-    reads = LaneReads(asyncio.run(_store_of(fresh_city)), kept_bytes=0)
+    reads: LaneReads[Rendered] = LaneReads(asyncio.run(_store_of(fresh_city)), kept_bytes=0)
     with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
         code = connection.execute(
             "SELECT key_value FROM subject_keys JOIN rendered_subjects USING (subject_id) WHERE key_type = 'uscc' AND kind = 'enterprise'"
         ).fetchone()[0]
-        before = reads.by_code(code), reads.state.policy_version
+        before = ask(reads, code), reads.state.policy_version
         connection.execute("INSERT INTO policy_versions SELECT 2, 'other', 1, files, proposed_at, proposed_by FROM policy_versions")
         connection.execute("INSERT INTO policy_activations VALUES (2, 2, '2026-06-01T02:30:00Z', 'test', 'test', 1, NULL, NULL)")
         connection.commit()
-        after = reads.by_code(code), reads.state.policy_version
+        after = ask(reads, code), reads.state.policy_version
     connection.close()
     reads.close()
     assert before[0] is not None
@@ -380,19 +380,28 @@ def _codes(database: sqlite3.Connection) -> list[str]:
 
 
 @contextmanager
-def kept(city: City, kept_bytes: int = 2**20) -> Iterator[tuple[LaneReads, list[str], sqlite3.Connection]]:
-    """The lane's reads, the statements that they asked, and somebody else's connection."""
-    reads = LaneReads(asyncio.run(_store_of(city)), kept_bytes=kept_bytes)
+def kept(city: City, kept_bytes: int = 2**20) -> Iterator[tuple[LaneReads[Rendered], list[str], sqlite3.Connection]]:
+    """The lane's reads, which keep rows as they are, the statements that they asked, and somebody else's connection."""
+    reads: LaneReads[Rendered] = LaneReads(asyncio.run(_store_of(city)), kept_bytes=kept_bytes)
+    reads.keep(lambda _code, rendered: (rendered, len(rendered.body or b"") + 400))
     asked: list[str] = []
     reads._connection.set_trace_callback(asked.append)
     with closing(reads), closing(sqlite3.connect(city.folder / "data" / "gateway.db")) as database:
         yield reads, asked, database
 
 
-async def some_turns(reads: LaneReads, code: str = "91220502XXT00002X2") -> None:
+def ask(reads: LaneReads[Rendered], code: str) -> Rendered | None:
+    """What the lane would answer of: at hand or read."""
+    if not reads.looked and not reads.look():
+        return None
+    held = reads.held.get(code)
+    return held if held is not None else reads.by_code(code)
+
+
+async def some_turns(reads: LaneReads[Rendered], code: str = "91220502XXT00002X2") -> None:
     """Turns of the loop in which a code is asked for, which need be nobody's: enough of them to keep what there is room for."""
     for _ in range(40):
-        reads.by_code(code)
+        ask(reads, code)
         await asyncio.sleep(0)
 
 
@@ -412,17 +421,17 @@ def looked_up(asked: list[str]) -> int:
 def test_in_one_turn_of_the_loop_the_store_is_asked_once(fresh_city: City) -> None:
     """Whoever asks after a commit, in a later turn, sees it."""
 
-    async def turns(reads: LaneReads, asked: list[str], database: sqlite3.Connection) -> None:
+    async def turns(reads: LaneReads[Rendered], asked: list[str], database: sqlite3.Connection) -> None:
         code, other = _codes(database)[:2]
-        before = [reads.by_code(each) for each in (code, code, other)]
+        before = [ask(reads, each) for each in (code, code, other)]
         assert (asked.count("PRAGMA data_version"), asked.count("BEGIN"), looked_up(asked)) == (1, 1, 3)
         await asyncio.sleep(0)
-        assert reads.by_code(code) == before[0]
+        assert ask(reads, code) == before[0]
         assert asked[:3] == ["COMMIT", "PRAGMA data_version", "BEGIN"], "the last turn's reading ended; one look at the version"
         database.execute("UPDATE rendered_subjects SET etag = 'another'")
         database.commit()
         await asyncio.sleep(0)
-        after = reads.by_code(code)
+        after = ask(reads, code)
         assert before[0] is not None
         assert after is not None
         assert (after.etag, before[0].etag == "another") == ("another", False)
@@ -435,7 +444,7 @@ def test_in_one_turn_of_the_loop_the_store_is_asked_once(fresh_city: City) -> No
 def test_who_comes_in_while_the_store_is_looked_at_sees_what_was_committed_then(fresh_city: City) -> None:
     """Between the moment of which the database speaks and its answer others commit, are told so, and ask: that is after the commit."""
 
-    async def turns(reads: LaneReads, database: sqlite3.Connection) -> None:
+    async def turns(reads: LaneReads[Rendered], database: sqlite3.Connection) -> None:
         code = _codes(database)[0]
         await some_turns(reads)
         seen: list[Any] = []
@@ -445,11 +454,11 @@ def test_who_comes_in_while_the_store_is_looked_at_sees_what_was_committed_then(
             reads._connection.row_factory = None
             database.execute("UPDATE rendered_subjects SET etag = 'another'")
             database.commit()
-            asyncio.get_running_loop().call_soon(lambda: seen.append(reads.by_code(code)))
+            asyncio.get_running_loop().call_soon(lambda: seen.append(ask(reads, code)))
             return row
 
         reads._connection.row_factory = meanwhile
-        before = reads.by_code(code)
+        before = ask(reads, code)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert before is not None
@@ -469,9 +478,9 @@ def test_the_register_is_kept_whoever_asks_for_what(sqlite_city: City) -> None:
         with kept(sqlite_city) as (reads, asked, _):
             asyncio.run(some_turns(reads, code))
             looked_up(asked)
-            assert [reads.by_code(each) is not None for each in codes] == [True] * len(codes)
+            assert [ask(reads, each) is not None for each in codes] == [True] * len(codes)
             assert not looked_up(asked)
-            held.append(list(reads._held))
+            held.append(list(reads.held))
     assert held == [codes] * 3
 
 
@@ -483,12 +492,12 @@ def test_what_is_kept_is_bounded(sqlite_city: City) -> None:
     with kept(sqlite_city, 20_000) as (reads, _, _), kept(sqlite_city, 0) as (others, _, _):
         asyncio.run(some_turns(reads, codes[-1]))
         asyncio.run(some_turns(others, codes[-1]))
-        assert not others._held
-        assert 2 < len(reads._held) < len(codes)
-        assert list(reads._held) == codes[: len(reads._held)]
-        assert sum(len(row.body or b"") for row in reads._held.values()) <= 20_000
-        assert [reads.by_code(code) for code in codes] == [others.by_code(code) for code in codes]
-        assert list(reads._held) == codes[: len(reads._held)]
+        assert not others.held
+        assert 2 < len(reads.held) < len(codes)
+        assert list(reads.held) == codes[: len(reads.held)]
+        assert sum(len(row.body or b"") for row in reads.held.values()) <= 20_000
+        assert [ask(reads, code) for code in codes] == [ask(others, code) for code in codes]
+        assert list(reads.held) == codes[: len(reads.held)]
 
 
 def test_while_somebody_writes_nothing_is_kept(fresh_city: City) -> None:
@@ -498,7 +507,7 @@ def test_while_somebody_writes_nothing_is_kept(fresh_city: City) -> None:
             database.execute("UPDATE subjects SET head_seq = head_seq + 1")
             database.commit()
             asyncio.run(some_turns(reads))
-            assert not reads._held
+            assert not reads.held
         assert looked_up(asked) == 120
 
 
@@ -508,33 +517,33 @@ def test_even_a_row_that_was_replaced_behind_the_triggers_is_seen(fresh_city: Ci
     with kept(fresh_city) as (reads, _, database):
         code = _codes(database)[0]
         asyncio.run(some_turns(reads))
-        before = reads.by_code(code)
+        before = ask(reads, code)
         ((subject,),) = database.execute("SELECT subject_id FROM subject_keys WHERE key_value = ?", (code,)).fetchall()
         row = list(database.execute("SELECT * FROM rendered_subjects WHERE subject_id = ?", (subject,)).fetchone())
         row[4] = "another"
         database.execute(f"INSERT OR REPLACE INTO rendered_subjects VALUES ({', '.join('?' * len(row))})", row)
         database.commit()
-        assert reads.by_code(code) == before
+        assert ask(reads, code) == before
         monkeypatch.setattr(reads, "_renewed_from", 0.0)
-        after = reads.by_code(code)
+        after = ask(reads, code)
         asyncio.run(some_turns(reads))
         assert after is not None
-        assert (after.etag, list(reads._held)) == ("another", _codes(database))
+        assert (after.etag, list(reads.held)) == ("another", _codes(database))
 
 
 def test_a_lane_whose_transaction_does_not_end_answers_nothing(fresh_city: City) -> None:
     """It would go on to see the past: neither what it keeps nor what it reads is believed, until the transaction is over."""
 
-    async def turns(reads: LaneReads, database: sqlite3.Connection) -> None:
+    async def turns(reads: LaneReads[Rendered], database: sqlite3.Connection) -> None:
         code, other = _codes(database)[:2]
         ((subject,),) = database.execute("SELECT subject_id FROM subject_keys WHERE key_value = ?", (other,)).fetchall()
-        assert reads.by_code(code) is not None
+        assert ask(reads, code) is not None
         await asyncio.sleep(0)
         reads._connection.execute("BEGIN")
-        assert [reads.by_code(each) for each in (code, other)] == [None, None]
+        assert [ask(reads, each) for each in (code, other)] == [None, None]
         assert reads.subject(subject) is None
         reads._connection.execute("COMMIT")
-        assert reads.by_code(code) is not None
+        assert ask(reads, code) is not None
 
     with kept(fresh_city) as (reads, _asked, database):
         asyncio.run(turns(reads, database))
@@ -561,21 +570,21 @@ def test_what_is_kept_never_outlives_its_rows(fresh_city: City, watched: bool) -
             database.commit()
         for number, (code, change) in enumerate(zip(_codes(database)[: len(CHANGES)], CHANGES, strict=True), 1):
             asyncio.run(some_turns(reads))
-            before = reads.by_code(code)
+            before = ask(reads, code)
             assert before is not None
             asked.clear()
             database.execute("INSERT INTO counters (name, value) VALUES (?, 1)", (f"of nobody here {number}",))
             database.commit()
-            assert reads.by_code(code) == before
+            assert ask(reads, code) == before
             assert looked_up(asked) == (0 if watched else 1), change
             subject = database.execute("SELECT subject_id FROM subject_keys WHERE key_value = ?", (code,)).fetchone()[0]
             assert database.execute(change, {"subject": subject, "code": code}).rowcount == 1, change
             database.rollback()
-            assert reads.by_code(code) == before, change
+            assert ask(reads, code) == before, change
             assert looked_up(asked) == (0 if watched else 1), change
             database.execute(change, {"subject": subject, "code": code})
             database.commit()
-            assert reads.by_code(code) != before, change
+            assert ask(reads, code) != before, change
 
 
 @pytest.mark.usefixtures("restless")
@@ -584,11 +593,11 @@ def test_nothing_outlives_a_trigger_that_is_taken_away(fresh_city: City) -> None
     with kept(fresh_city) as (reads, _, database):
         code = _codes(database)[0]
         asyncio.run(some_turns(reads))
-        before = reads.by_code(code)
+        before = ask(reads, code)
         database.executescript("BEGIN; DROP TRIGGER lane_rendered_subjects_update; UPDATE rendered_subjects SET etag = 'other'; COMMIT")
-        assert reads.by_code(code) != before
+        assert ask(reads, code) != before
         asyncio.run(some_turns(reads))
-        assert not reads._held
+        assert not reads.held
 
 
 @pytest.mark.usefixtures("restless")
@@ -600,11 +609,11 @@ def test_a_trigger_that_followed_its_table_watches_no_more(fresh_city: City) -> 
             "BEGIN; ALTER TABLE rendered_subjects RENAME TO aside; CREATE TABLE rendered_subjects AS SELECT * FROM aside; COMMIT"
         )
         asyncio.run(some_turns(reads))
-        before = reads.by_code(code)
+        before = ask(reads, code)
         assert before is not None
-        assert not reads._held
+        assert not reads.held
         database.executescript("UPDATE rendered_subjects SET etag = 'other'")
-        assert reads.by_code(code) != before
+        assert ask(reads, code) != before
 
 
 REPLACING = re.compile(r"\bor\s+replace\b|\breplace\s+into\b|on[_ ]conflict\w*[\s=\"']*replace", re.IGNORECASE)
@@ -636,8 +645,9 @@ def test_postgresql_has_no_lane(pg_city: City) -> None:
 
 def test_a_store_that_cannot_be_read_is_no_answer(sqlite_city: City) -> None:
     """A failing statement makes the lane step aside."""
-    reads = LaneReads(asyncio.run(_store_of(sqlite_city)), kept_bytes=2**20)
+    reads: LaneReads[Rendered] = LaneReads(asyncio.run(_store_of(sqlite_city)), kept_bytes=2**20)
     reads.close()
+    assert not reads.look()
     assert reads.by_code("91220502XXT00002X2") is None
     assert reads.subject("sub_2222222222222222222222222a") is None
     assert reads.record("rec_2222222222222222222222222a") is None
