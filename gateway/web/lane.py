@@ -381,7 +381,7 @@ class PublicLane:
 
         A turn of the loop that ends makes it: no fault of one rendering keeps it from the others.
         """
-        if rendered.body is None or SUCCEEDED in rendered.body:
+        if rendered.body is None or SUCCEEDED in rendered.body or _CODE.fullmatch(code) is None:
             return None
         try:
             made = self._made(code, "zh-CN", rendered)

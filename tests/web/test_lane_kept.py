@@ -273,8 +273,8 @@ def test_no_answer_outlives_its_end(fresh_city: City) -> None:
         "UPDATE subjects SET head_seq = head_seq + 1 WHERE subject_id = :subject",
         "UPDATE rendered_subjects SET plan = 'another' WHERE subject_id = :subject",
         "UPDATE rendered_subjects SET body = NULL WHERE subject_id = :subject",
-        "UPDATE rendered_subjects SET body = CAST(replace(body, '\"name\"', '\"successor_code\":null,\"name\"') AS BLOB) "
-        "WHERE subject_id = :subject",
+        """UPDATE rendered_subjects SET body = CAST(replace(body, '"name"', '"successor_code":null,"name"') AS BLOB)
+        WHERE subject_id = :subject""",
         "DELETE FROM rendered_subjects WHERE subject_id = :subject",
     ],
 )
@@ -295,6 +295,24 @@ def test_what_is_not_true_is_no_answer(fresh_city: City, change: str) -> None:
             await asked.fill()
             assert (code in asked.reads.held, other in asked.reads.held) == (False, True)
             assert [(await asked.look_up(each))[0] for each in (code, other)] == [0, 200]
+
+    told(fresh_city, story)
+
+
+def test_a_code_that_the_lane_does_not_know_is_not_kept(fresh_city: City) -> None:
+    """Were the code of a household to stand in clear, the framework would be asked about it, as about whatever is no code."""
+    codes = codes_of(fresh_city)
+    strange = [f"92{codes[0][2:]}", codes[1].lower()]
+    with closing(sqlite3.connect(fresh_city.folder / "data" / "gateway.db")) as database:
+        for code, other in zip(codes[:2], strange, strict=True):
+            assert database.execute("UPDATE subject_keys SET key_value = ? WHERE key_value = ?", (other, code)).rowcount == 1
+        database.commit()
+
+    async def story(services: Services) -> None:
+        async with asking(services) as asked:
+            await asked.fill()
+            assert list(asked.reads.held) == codes[2:]
+            assert [(await asked.look_up(code))[0] for code in (*strange, codes[2])] == [0, 0, 200]
 
     told(fresh_city, story)
 
