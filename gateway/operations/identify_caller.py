@@ -18,7 +18,7 @@ from msgspec import Struct, structs
 from gateway.core.callers import api_keys
 from gateway.core.callers.caller import ASSURANCES, BOUND_TIERS, OPEN_PURPOSE, PUBLIC, Caller, Tier, stated_purpose
 from gateway.core.callers.grants import Grant
-from gateway.core.callers.proof import read_proof
+from gateway.core.callers.proof import Proof, Read, read_proof
 from gateway.core.callers.refusals import CredentialRefused, NonceWanted, ProofRefused
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import BadRequest, NotPermitted, StoreError
@@ -28,6 +28,7 @@ from gateway.operations.wide_grants import wide_grants
 from gateway.services import Services
 from gateway.store import clients, developer_keys
 from gateway.store.apps import App
+from gateway.store.clients import TokenRow
 from gateway.store.credentials import HeldToken
 from gateway.store.replay import Use
 
@@ -74,6 +75,26 @@ async def identify_caller(services: Services, presented: Presented, *, again: bo
 
     Raises CredentialRefused, NonceWanted, PurposeMissing, NotPermitted, BadRequest.
     """
+    if presented.proofs and not again:  # all that is asked of it is asked in the row
+        return await _by_token(services, presented, believed)
+    shown = _credential(presented)
+    if shown is None:
+        return PUBLIC
+    scheme, text = shown
+    if scheme == "dpop":
+        return await (_by_token_again if again else _by_token)(services, presented, believed)
+    if presented.proofs:
+        raise CredentialRefused("proof-with-bearer")
+    if text.startswith(api_keys.PREFIX):
+        return await _by_key(services, presented, text, believed)
+    return await _by_trial_token(services, presented, text, believed)
+
+
+def _credential(presented: Presented) -> tuple[str, str] | None:
+    """Scheme and text of the one credential of a request whose other fields are right; None: it has none, and is the public's.
+
+    Raises CredentialRefused, NotPermitted, BadRequest.
+    """
     purpose = presented.purpose
     if purpose is not None and _PURPOSE.fullmatch(purpose) is None:
         raise NotPermitted
@@ -85,20 +106,13 @@ async def identify_caller(services: Services, presented: Presented, *, again: bo
             raise CredentialRefused("proof-alone")
         if purpose not in (None, OPEN_PURPOSE):
             raise NotPermitted
-        return PUBLIC
+        return None
     if len(presented.authorization) > 1:
         raise CredentialRefused("authorization-twice")
     match = _CREDENTIAL.fullmatch(presented.authorization[0])
     if match is None or (scheme := match[1].lower()) not in _SCHEMES:
         raise CredentialRefused("authorization-form")
-    text = match[2]
-    if scheme == "dpop":
-        return await _by_token(services, presented, text, again=again, believed=believed)
-    if presented.proofs:
-        raise CredentialRefused("proof-with-bearer")
-    if text.startswith(api_keys.PREFIX):
-        return await _by_key(services, presented, text, believed)
-    return await _by_trial_token(services, presented, text, believed)
+    return scheme, match[2]
 
 
 # --- API keys ---------------------------------------------------------------------------------------------------------
@@ -152,29 +166,120 @@ async def _note_use(services: Services, key: developer_keys.DeveloperKey, today:
 # --- tokens -----------------------------------------------------------------------------------------------------------
 
 
-async def _by_token(services: Services, presented: Presented, text: str, *, again: bool, believed: Believed) -> Caller:
-    now = services.clock()
-    held = await services.doors.credentials.token(text, now)
-    if held is None or held.app is None or held.token.jkt is None or held.token.expires_at <= now:
-        raise CredentialRefused("token-unknown")
-    app = held.app
-    if not app.live or app.tier != held.token.tier or app.tier not in BOUND_TIERS:
-        raise CredentialRefused("app-suspended")
-    policies = services.policies.current()
-    standing = _standing(services, policies, held, now)
-    if not again:
+class _NotAtHandError(Exception):
+    """What stands behind a token must be read first."""
+
+
+class _Asking:
+    """A request with a token and its proof, step by step: each raises what is wrong, and then those after it are not taken.
+
+    They are short and await nothing, so that those of all requests of one turn of the loop can be taken in a row.
+    """
+
+    __slots__ = ("_app", "_believed", "_presented", "_proof", "_read", "_services", "_standing", "_token", "caller", "now", "text", "uses")
+
+    caller: Caller
+    text: str
+    """The token."""
+    _app: App
+    _token: TokenRow
+    _standing: "_Standing"
+    _read: Read
+    _proof: Proof
+
+    def __init__(self, services: Services, presented: Presented, believed: Believed) -> None:
+        self._services = services
+        self._presented = presented
+        self._believed = believed
+        self.now = services.clock()
+        self.uses: tuple[Use] | None = None
+        """What has still to be used up, where that has to be waited for."""
+
+    def look_up(self) -> HeldToken:
+        """What is known of the token lately. Raises _NotAtHandError, as the token may be read then."""
+        shown = _credential(self._presented)
+        if shown is None or shown[0] != "dpop":
+            raise CredentialRefused("proof-with-bearer")
+        self.text = shown[1]
+        held = self._services.doors.credentials.lately(self.text)
+        if held is None:
+            raise _NotAtHandError
+        return held
+
+    def stand(self, held: HeldToken | None) -> str:
+        """What may be asked with it today; the digest that its proof has to name."""
+        now = self.now
+        if held is None or held.app is None or held.token.jkt is None or held.token.expires_at <= now:
+            raise CredentialRefused("token-unknown")
+        self._app, self._token = app, token = held.app, held.token
+        if not app.live or app.tier != token.tier or app.tier not in BOUND_TIERS:
+            raise CredentialRefused("app-suspended")
+        self._standing = _standing(self._services, self._services.policies.current(), held, now)
+        return held.ath
+
+    def read(self, ath: str) -> None:
+        """The proof, of which nothing is believed yet."""
+        presented, settings = self._presented, self._services.settings
+        url = settings.public_origin.rstrip("/") + presented.path
+        nonce_key = self._services.doors.nonce_key if self._standing.personal else None
+        window_s, jkt = settings.dpop_window_s, self._token.jkt
+        self._read = read_proof(presented.proofs, presented.method, url, self.now, window_s, ath, jkt, nonce_key)
+
+    def believe(self, _: None) -> None:
+        """The proof, if its key signed it."""
         try:
-            await _prove(services, presented, held.ath, held.token.jkt, now, personal=standing.personal)
+            self._proof = self._read.believed()
         except NonceWanted:  # a right proof, but for the nonce: no failure, and no answer that costs nothing
-            believed(_payer(app.tier, app.app, app.org))
+            self._believed(_payer(self._app.tier, self._app.app, self._app.org))
             raise
-    caller = standing.callers.get(presented.purpose)
-    believed(_payer(app.tier, app.app, app.org) if caller is None else caller)
-    if caller is None:
-        sends_only = app.uploads and not held.token.access
-        purpose = OPEN_PURPOSE if sends_only and presented.purpose is None else presented.purpose
-        caller = standing.callers[presented.purpose] = _caller(policies, standing, app, held.token.jkt, purpose)
-    return caller if presented.case_ref is None else structs.replace(caller, case_ref=presented.case_ref)
+
+    def use(self, _: None) -> None:
+        """Use it up, and name the caller; or say what is to be used up."""
+        replay, proof = self._services.doors.replay, self._proof
+        if replay.since is not None and proof.issued_at < replay.since:
+            raise ProofRefused("proof-before-start")
+        uses = (Use("proof", proof.jkt, proof.jti, proof.used_until),)
+        used = replay.at_once(uses, self.now)
+        if used is None:
+            self.uses = uses
+        else:
+            self.name(used=used)
+
+    def name(self, *, used: bool) -> None:
+        """The caller, whose proof nobody had used."""
+        if not used:
+            raise ProofRefused("proof-replayed")
+        app, standing, purpose, case_ref = self._app, self._standing, self._presented.purpose, self._presented.case_ref
+        caller = standing.callers.get(purpose)
+        self._believed(_payer(app.tier, app.app, app.org) if caller is None else caller)
+        if caller is None:
+            sends_only = app.uploads and not self._token.access
+            stated = OPEN_PURPOSE if sends_only and purpose is None else purpose
+            caller = standing.callers[purpose] = _caller(self._services.policies.current(), standing, app, str(self._token.jkt), stated)
+        self.caller = caller if case_ref is None else structs.replace(caller, case_ref=case_ref)
+
+
+async def _by_token(services: Services, presented: Presented, believed: Believed) -> Caller:
+    asking, doors = _Asking(services, presented, believed), services.doors
+    row, steps = doors.in_a_row, (asking.stand, asking.read, asking.believe, asking.use)
+    try:
+        await row.do(asking, _Asking.look_up, *steps)
+    except _NotAtHandError:
+        await row.do(await doors.credentials.token(asking.text, asking.now), *steps)
+    if asking.uses is not None:
+        asking.name(used=await doors.replay.use(asking.uses, asking.now))
+    return asking.caller
+
+
+async def _by_token_again(services: Services, presented: Presented, believed: Believed) -> Caller:
+    asking = _Asking(services, presented, believed)
+    try:
+        held: HeldToken | None = asking.look_up()
+    except _NotAtHandError:
+        held = await services.doors.credentials.token(asking.text, asking.now)
+    asking.stand(held)
+    asking.name(used=True)
+    return asking.caller
 
 
 def _payer(tier: str, app: str, org: str) -> Caller:
@@ -203,22 +308,6 @@ def _caller(policies: Policies, standing: "_Standing", app: App, jkt: str, purpo
         credential_id=jkt,
         grants=tuple(grant for grant in standing.grants if stated in grant.purposes),
     )
-
-
-async def _prove(services: Services, presented: Presented, ath: str, jkt: str, now: datetime, *, personal: bool) -> None:
-    """The proof of a request, believed once.
-
-    Raises ProofRefused, NonceWanted.
-    """
-    settings, doors = services.settings, services.doors
-    replay, nonce_key = doors.replay, doors.nonce_key if personal else None
-    url = settings.public_origin.rstrip("/") + presented.path
-    read = read_proof(presented.proofs, presented.method, url, now, settings.dpop_window_s, ath, jkt, nonce_key)
-    proof = read.believed(await doors.in_a_row.do(read.signed))
-    if replay.since is not None and proof.issued_at < replay.since:
-        raise ProofRefused("proof-before-start")
-    if not await replay.use([Use("proof", proof.jkt, proof.jti, proof.used_until)], now):
-        raise ProofRefused("proof-replayed")
 
 
 class _Standing(NamedTuple):

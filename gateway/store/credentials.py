@@ -87,6 +87,10 @@ class Credentials:
         self._tokens: _Table[HeldToken] = _Table(life)
         self._keys: _Table[HeldKey] = _Table(life)
 
+    def lately(self, token: str) -> HeldToken | None:
+        """What was read lately of what stands behind a token; None: `token` reads it."""
+        return self._tokens.lately(clients.digest_of(token))
+
     async def token(self, token: str, now: datetime) -> HeldToken | None:
         """What stands behind a token; whether its app is live and its time has come is looked at by whoever asks."""
         name = clients.digest_of(token)

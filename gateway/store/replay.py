@@ -60,6 +60,10 @@ class Replay(Protocol):
         """Consume these ids; False, and none of them is consumed, when one was used before. Raises Unavailable, StoreError."""
         ...
 
+    def at_once(self, ids: Sequence[Use], now: datetime) -> bool | None:
+        """As `use`, where nothing has to be waited for; None, and nothing is consumed, where it has."""
+        ...
+
     async def close(self) -> None:
         """Let go of connections."""
         ...
@@ -76,6 +80,10 @@ class MemoryReplay:
         self._count = itertools.count(1)
 
     async def use(self, ids: Sequence[Use], now: datetime) -> bool:
+        """As the protocol says."""
+        return self.at_once(ids, now)
+
+    def at_once(self, ids: Sequence[Use], now: datetime) -> bool:
         """As the protocol says; nothing is awaited, so two requests cannot come between."""
         digests = {one.digest: one.until for one in ids}
         if len(digests) != len(ids) or not self._used.isdisjoint(digests):
@@ -137,6 +145,9 @@ class DatabaseReplay:
         if self._task is None:
             self._task = asyncio.create_task(self._write())
         return await wish.done
+
+    def at_once(self, ids: Sequence[Use], now: datetime) -> None:
+        """Never: it is written down."""
 
     async def _write(self) -> None:
         wishes: list[_Wish] = []
@@ -233,6 +244,9 @@ class ValkeyReplay:
             return bool(await self._script(keys=keys, args=life))
         except self._failed as error:
             raise Unavailable(place="replay_url") from error
+
+    def at_once(self, ids: Sequence[Use], now: datetime) -> None:
+        """Never: another process says so."""
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -1,5 +1,6 @@
 """Apps, keys and grants: who may register what, what needs a second person, and what ends what."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
@@ -8,14 +9,17 @@ from typing import Any
 import pytest
 
 from gateway.core.callers import api_keys
+from gateway.core.callers.caller import Caller
+from gateway.core.callers.proof import nonce_of
+from gateway.core.callers.refusals import CredentialRefused
 from gateway.core.errors import AdminError, BodyInvalid, GatewayError
 from gateway.operations import manage_apps, manage_grants
 from gateway.operations.identify_caller import Presented, identify_caller
 from gateway.services import Services
 from gateway.store import audit, clients
 from tests.administrators import Admin, enrolled
-from tests.callers import Key
-from tests.doors import PENALTIES, a_token
+from tests.callers import Key, proof
+from tests.doors import PENALTIES, a_token, register
 from tests.house import CENTRE, a_gateway
 
 GRANT = """\
@@ -226,3 +230,28 @@ async def test_an_api_key_is_shown_once_and_ends(office: Office) -> None:
     assert await manage_apps.revoke(services, issued.line.key_id, by=await office.operator.acts("f")) == "api-key"
     await refused("credentials-invalid", identify_caller(services, shown))
     await refused("key-unknown", manage_apps.revoke(services, "nothing1", by=await office.operator.acts("g")))
+
+
+@pytest.mark.parametrize("place", ["memory", "database"])
+async def test_a_proof_is_believed_once_wherever_used_ids_stand(tmp_path: Path, place: str) -> None:
+    """Of two requests of one turn of the loop that show it one is answered, and none after them; who goes on shows it again."""
+    async with a_gateway(tmp_path, CHENGXIN_NOW="2026-06-01T02:30:00Z", CHENGXIN_REPLAY_URL=place) as services:
+        key, now = Key("ES256", seed=71), services.clock()
+        app = await register(services, key, datasets=(PENALTIES,))
+        token = await a_token(services, app, key)
+        url = services.settings.public_origin.rstrip("/") + "/v1/me"
+
+        def shown() -> Presented:
+            made = proof(key, "GET", url, now, token, nonce=nonce_of(services.doors.nonce_key, now))
+            return Presented(path="/v1/me", authorization=(f"DPoP {token}",), proofs=(made,), case_ref="测试案1号")
+
+        first, other = shown(), shown()
+        asked = [identify_caller(services, each) for each in (first, other, first)]
+        one, two, three = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(one, Caller)
+        assert one == two == await identify_caller(services, first, again=True)
+        assert (one.app, one.tier, one.case_ref) == (app, "department", "测试案1号")
+        assert isinstance(three, CredentialRefused)
+        assert three.cause == "proof-replayed"
+        with pytest.raises(CredentialRefused):
+            await identify_caller(services, other)

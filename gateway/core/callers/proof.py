@@ -72,12 +72,12 @@ class Read(Struct, frozen=True, gc=False):
     wanted: str | None
     """The server's nonce, where one is wanted and this is not in it."""
 
-    def believed(self, signed: bool) -> Proof:
-        """The proof, as its signature holds or not.
+    def believed(self) -> Proof:
+        """The proof, if its key signed it.
 
         Raises ProofRefused, NonceWanted (only when all else is right).
         """
-        if not signed:
+        if not self.signed():
             raise ProofRefused("proof-signature")
         if self.wanted is not None:
             raise NonceWanted(self.wanted)
@@ -99,8 +99,7 @@ def check_proof(
 
     Raises ProofRefused, NonceWanted (only when all else is right).
     """
-    read = read_proof(proofs, method, url, now, window_s, ath, jkt, nonce_key)
-    return read.believed(read.signed())
+    return read_proof(proofs, method, url, now, window_s, ath, jkt, nonce_key).believed()
 
 
 def read_proof(
