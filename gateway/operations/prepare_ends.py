@@ -17,8 +17,8 @@ from gateway.operations.answering import Scene, begin
 from gateway.operations.collected import collections_of
 from gateway.operations.live_records import live
 from gateway.services import Services
-from gateway.store import list_issues
-from gateway.store.lists import ENDING
+from gateway.store import changes, list_issues
+from gateway.store.lists import ENDING, READER
 
 AHEAD = timedelta(minutes=10)
 """How long before midnight it is looked who ends."""
@@ -32,6 +32,7 @@ async def prepare_ends(services: Services) -> int:
     end = first_instant(legal_day(now) + timedelta(days=1))
     if end - now > AHEAD:
         return 0
+    position = await changes.reader_position(services.store.reads, READER)
     held = await list_issues.ending(services.store.reads, instant(end))
     if not held:
         return 0
@@ -45,6 +46,8 @@ async def prepare_ends(services: Services) -> int:
             over = await _over(then, ids[at : at + _ASK], listing=listing)
             gone += [(collection, record_id, instant(end), ENDING) for record_id in over]
     async with services.store.transaction() as tx:
+        if await changes.reader_position(tx, READER) != position:
+            return 0  # something was told of records meanwhile, that found no mark to take away: the next look asks again
         await list_issues.mark_leaving(tx, gone)
     return len(gone)
 

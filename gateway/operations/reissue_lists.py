@@ -94,9 +94,10 @@ async def _take_out(services: Services, ground: _Ground, *, at_once: bool) -> in
         if due:
             await lists.next_turn(tx)
             for collection in sorted({row.collection for row in due}):
-                gone = [row for row in due if row.collection == collection]
-                await list_issues.pend(tx, collection, "removal", gone)
-                await list_issues.erase(tx, collection, sorted({row.record_id for row in gone}))
+                gone = sorted({row.record_id for row in due if row.collection == collection})
+                # every row of theirs goes, so every version that holds one is issued again, also where only some of the rows were found
+                await list_issues.pend(tx, collection, "removal", await list_issues.held_of(tx, collection, gone))
+                await list_issues.erase(tx, collection, gone)
     return done + len(due)
 
 
@@ -120,7 +121,7 @@ async def _mark(services: Services, tx: Transaction, ground: _Ground, changes: S
         for row in rows:
             until = found.shown_until.get(row.record_id)
             if until is not None:
-                if until != row.valid_until:
+                if until != row.valid_until or row.ending:
                     ends.add((collection_id, row.record_id, until))
                 continue  # one whose time has come and that is not rendered again yet is asked again in the next round
             change = last.get(row.record_id)
@@ -230,6 +231,7 @@ async def _hold(services: Services, ground: _Ground, collection: Collection) -> 
             return False
         await lists.next_turn(tx)
         if any(each.pending == "policy" for each in await lists.versions(tx, collection.id)):
+            await list_issues.pend(tx, collection.id, "policy")  # of the one before too: each tree is planted anew
             await list_issues.unplant(tx, collection.id)
         await list_issues.stand_under(tx, collection.id, ground_of(ground.forms, collection), state)
     return True

@@ -48,6 +48,8 @@ class Held(Struct, frozen=True, kw_only=True):
     first: int
     until: int
     valid_until: str
+    ending: bool
+    """It was found to end, and is shown until then."""
 
 
 class Span(Struct, frozen=True, kw_only=True):
@@ -62,8 +64,9 @@ class Span(Struct, frozen=True, kw_only=True):
 
 # --- reading -----------------------------------------------------------------------------------------------------------
 
-_HELD = sa.select(_r.collection, _r.record_id, _r.first, _r.until, _r.valid_until)
+_HELD = sa.select(_r.collection, _r.record_id, _r.first, _r.until, _r.valid_until, _r.leaving.is_not(None).label("ending"))
 _HELD_AMONG = _HELD.where(among(_r.record_id, "ids"), _r.line.is_not(None), _STAYS)
+_HELD_OF = _HELD.where(_r.collection == _of, among(_r.record_id, "ids"), _r.line.is_not(None))
 _ENDED = _HELD.where(_r.valid_until <= sa.bindparam("now"), _r.valid_until < _ENDING, _r.line.is_not(None), _r.leaving.is_(None)).limit(
     sa.bindparam("limit")
 )
@@ -94,7 +97,14 @@ _STATES = sa.select(list_states)
 
 def _held(rows: Iterable[Row]) -> list[Held]:
     return [
-        Held(collection=row.collection, record_id=row.record_id, first=int(row.first), until=int(row.until), valid_until=row.valid_until)
+        Held(
+            collection=row.collection,
+            record_id=row.record_id,
+            first=int(row.first),
+            until=int(row.until),
+            valid_until=row.valid_until,
+            ending=bool(row.ending),
+        )
         for row in rows
     ]
 
@@ -102,6 +112,11 @@ def _held(rows: Iterable[Row]) -> list[Held]:
 async def held_among(tx: Transaction, ids: Sequence[str]) -> list[Held]:
     """Where these records stand in versions."""
     return _held(await tx.all(_HELD_AMONG, {"ids": list(ids)}))
+
+
+async def held_of(tx: Transaction, collection: str, ids: Sequence[str]) -> list[Held]:
+    """Every row of these records in one collection that says something."""
+    return _held(await tx.all(_HELD_OF, {"of": collection, "ids": list(ids)}))
 
 
 async def ended(source: Reads | Transaction, now: str, limit: int) -> list[Held]:
