@@ -10,7 +10,7 @@ This story must not make a View: rows are what the reader has rendered.
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -42,6 +42,7 @@ from gateway.store.store import Row, Transaction
 
 CHUNK = 2000
 _DOCUMENT = msgspec.json.Decoder(dict[str, Any])
+_SECOND = "%Y%m%d%H%M%S"
 
 
 class Made(Struct, frozen=True, kw_only=True):
@@ -136,21 +137,23 @@ async def _prepare(services: Services, forms: Forms, collection: Collection, sta
         head=await feed.head(reads, forms.name),
         touched={} if state is None else await lists.touched(reads, forms.name, collection.dataset, state.seq),
     )
-    whole = state is None or state.tag != forms.tag
+    # where what was told since is not kept to its beginning, everything is looked at
+    whole = state is None or state.tag != forms.tag or state.seq < await feed.floor(reads, forms.name)
     if not plan.head.seq or not (whole or plan.touched):
         return None
     if collection.listing is not None and await transparency.pending(reads, instant(services.clock()), 1):
         await enter(services)  # a row stands in a version under the commitment that was entered
     newest = await lists.newest(reads, collection.id)
-    if newest is not None and (newest.seq >= plan.head.seq or newest.name[:14] >= plan.head.version[:14]):
-        return None  # at most one version a second: the next change brings it
+    if newest is not None and newest.seq >= plan.head.seq:
+        return None
     listing = collection.listing is not None
     ids = set(plan.touched)
     if whole:
         ids |= {*await lists.standing_ids(reads, collection.id), *await lists.rendered_ids(reads, collection.what, listing=listing)}
     out, now = left_out(forms, collection.dataset), instant(services.clock())
     ordered = sorted(ids)
-    await _clear(services, collection)
+    if not await _clear(services, plan):
+        return None
     for at in range(0, len(ordered), CHUNK):
         some = ordered[at : at + CHUNK]
         standing = await lists.standing(reads, collection.id, some)
@@ -165,14 +168,20 @@ async def _prepare(services: Services, forms: Forms, collection: Collection, sta
         plan.missing += found.missing if whole else ()
         if found.ready:
             async with services.store.transaction() as tx:
+                if await lists.turn(tx) != plan.turn:
+                    return None  # another process builds it, or something was taken out: the next round tries again
                 await lists.lay_ready(tx, collection.id, found.ready)
     return plan
 
 
-async def _clear(services: Services, collection: Collection) -> None:
-    """What a killed build laid ready is nobody's."""
+async def _clear(services: Services, plan: _Plan) -> bool:
+    """Take away what lies ready, of a build that was killed or of one under way, which gives up; False: something was written meanwhile."""
     async with services.store.transaction() as tx:
-        await lists.clear_ready(tx, collection.id)
+        if await lists.turn(tx) != plan.turn:
+            return False
+        await lists.clear_ready(tx, plan.collection.id)
+        plan.turn = await lists.next_turn(tx)
+    return True
 
 
 def _compare(
@@ -221,7 +230,7 @@ async def _commit(services: Services, tx: Transaction, forms: Forms, plan: _Plan
     version = Version(
         collection=collection,
         seq=head.seq,
-        name=head.version,
+        name=_named(head, newest),
         built_at=instant(tx.now),
         issue=1,
         withdrawn=False,
@@ -239,6 +248,17 @@ async def _commit(services: Services, tx: Transaction, forms: Forms, plan: _Plan
     changed = len(plan.closed)
     removed = sum(op == "del" for op in plan.touched.values())
     return Made(collection=collection, version=version.name, rows=version.rows, added=plan.new - changed, changed=changed, removed=removed)
+
+
+def _named(head: feed.Head, newest: Version | None) -> str:
+    """The name of the next version: after the last change that it holds, and later as text than the one before.
+
+    Where changes of one second came before and after a build, the second of them is named after the next second.
+    """
+    if newest is None or newest.name[:14] < head.version[:14]:
+        return head.version
+    second = datetime.strptime(newest.name[:14], _SECOND).replace(tzinfo=UTC) + timedelta(seconds=1)
+    return f"{second.strftime(_SECOND)}-{head.seq}"
 
 
 async def _retire(services: Services, tx: Transaction, collection: str) -> None:
