@@ -133,14 +133,13 @@ def _latest(room: Room) -> str | None:
 async def _servable(room: Room, version: Version) -> None:
     """Raises VersionReissuing when a row of this version may not be shown as it stands."""
     scene, reads = room.scene, room.scene.services.store.reads
-    if version.ground != ground_of(scene.forms, room.collection) or await lists.is_leaving(reads, version):
-        raise VersionReissuing
     changed = await lists.unread(reads, version, _ASK + 1)
     if version.valid_until <= scene.now_text:
         changed = sorted({*changed, *await lists.ended_of(reads, version, scene.now_text, _ASK + 1)})
-    if not changed:
-        return
-    if len(changed) > _ASK or not await _stand_as_shown(room, version, changed):
+    if changed and (len(changed) > _ASK or not await _stand_as_shown(room, version, changed)):
+        raise VersionReissuing
+    # last of all: what the reader of lists has read until now says of no record any more that it is to be asked
+    if version.ground != ground_of(scene.forms, room.collection) or await lists.is_leaving(reads, version):
         raise VersionReissuing
 
 
@@ -460,7 +459,7 @@ async def ftm_chain(services: Services, name: str) -> Answer:
 async def ftm_link(services: Services, name: str, asked: str) -> Served:
     """One link of the chain.
 
-    Raises NotFound, VersionReissuing.
+    Raises NotFound, VersionWithdrawn, VersionReissuing.
     """
     room = await _ftm_room(services, name)
     version_name, _, form = asked.partition(".")
@@ -471,6 +470,8 @@ async def ftm_link(services: Services, name: str, asked: str) -> Served:
     before = None if version is None else await lists.before(reads, room.collection.id, version.seq)
     if version is None or before is None:
         raise NotFound
+    if version.withdrawn:
+        raise VersionWithdrawn(next_url=_latest(room))
     await _servable(room, version)
     path, made = await chain_file(services, room.collection, before, version)
     at = await _issued(reads, before, version)

@@ -139,7 +139,10 @@ async def sent(asked: Asked, served: Served) -> Reply:
         return WholeFile(status, [*headers, (b"content-length", b"%d" % length)], served.path)
     if length <= CHUNK:
         with file:
-            return Reply(status, headers, await asyncio.to_thread(_read, file, first, length))
+            body = await asyncio.to_thread(_read, file, first, length)
+        if len(body) != length:  # cut between being opened and being read
+            raise VersionReissuing
+        return Reply(status, headers, body)
     return Reply(status, [*headers, (b"content-length", b"%d" % length)], chunks=_chunks(file, first, length))
 
 

@@ -400,7 +400,7 @@ FTM_LINK = Described(
         ),
     ),
     media=("application/x-ndjson",),
-    problems=("version-reissuing", "precondition-failed", "range-not-satisfiable"),
+    problems=("version-withdrawn", "version-reissuing", "precondition-failed", "range-not-satisfiable"),
     example='{"entity":{"id":"rec-2222222222222222222222222a"},"op":"DEL"}\n',
 )
 
