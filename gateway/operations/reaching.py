@@ -49,12 +49,17 @@ def plans_of(forms: Forms, dataset: str | None = None) -> list[Plan]:
     return [plan for each in held for plan in each.plans.values()]
 
 
+def gated_by(plan: Plan) -> frozenset[str]:
+    """What its own rows are chosen by, shown or not."""
+    return frozenset() if plan.rows is None else fields_of_rule(plan.rows)
+
+
 def columns_of(forms: Forms, dataset: str | None = None) -> frozenset[str]:
     """What is selected for a caller and decrypted: what its plans show, and what its gates ask for; nothing else leaves the database."""
     key = ("columns-of", dataset)
     known: frozenset[str] | None = forms.remembered.get(key)
     if known is None:
-        found = {name for plan in plans_of(forms, dataset) for name in plan.columns}
+        found = {name for plan in plans_of(forms, dataset) for name in (*plan.columns, *gated_by(plan))}
         for gate in gates_of(forms):
             if gate.rule is not None and dataset in (None, gate.dataset):
                 found |= fields_of_rule(gate.rule)

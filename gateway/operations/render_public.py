@@ -33,6 +33,7 @@ from gateway.core.records.model import Record, RecordId
 from gateway.core.records.periods import legal_day
 from gateway.operations.feeding import fed, in_use
 from gateway.operations.keep_renderings import CLOCK, POLICY, Before, Cause, keep
+from gateway.operations.reaching import gated_by
 from gateway.operations.rescore_texts import behind, go_back
 from gateway.services import Services
 from gateway.store import changes as log
@@ -328,7 +329,7 @@ async def _find(source: Reads, forms: Sequence[Forms], state: ReaderState, work:
     told = {each.name: await renderings.told(source, each.name, ids) for each in forms[1:]}
     plans = [plan for each in forms for plan_set in each.plan_sets.values() for plan in plan_set.plans.values()]
     asked = frozenset(name for each in forms[1:] for form in each.by_dataset.values() for name in form.asked)
-    columns = asked.union(name for plan in plans for name in plan.columns)
+    columns = asked.union(name for plan in plans for name in (*plan.columns, *gated_by(plan)))
     texts = frozenset(name for plan in plans for name in plan.whole_texts)
     return _Found(
         causes=causes,

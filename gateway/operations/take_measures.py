@@ -27,6 +27,7 @@ from gateway.core.records.model import Admitted, Dataset, RecordId, Value
 from gateway.core.records.periods import legal_day
 from gateway.operations.accept_records import accept_records
 from gateway.operations.partners import Stream, stream_at
+from gateway.operations.reaching import gated_by
 from gateway.services import Services
 from gateway.store import audit, measures, recognitions, records
 from gateway.store.measures import Standing, Taken
@@ -141,7 +142,8 @@ async def _seen(source: Source, policies: Policies, record_ids: Collection[str],
         if plans is None:
             continue
         some = [record.record_id for record in kinds.values() if record.dataset == dataset]
-        for record in await records.load(source, ids=some, fields=plans.columns, texts=plans.whole_texts):
+        columns = plans.columns.union(*map(gated_by, plans.plans.values()))
+        for record in await records.load(source, ids=some, fields=columns, texts=plans.whole_texts):
             plan = plans.plans.get(record.kind)
             shown = view(record, plan, policies, now, None) if plan is not None else None
             if shown is not None:

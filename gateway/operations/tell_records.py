@@ -29,6 +29,7 @@ from gateway.core.exchange.wire import SHA256, SUITES, encode, instant, origin
 from gateway.core.records.model import Dataset, DatasetId, Record, SubjectId, Value
 from gateway.core.records.sealed import PERSONAL_TYPES
 from gateway.operations.pseudonym_keys import pseudonyms_for
+from gateway.operations.reaching import gated_by
 from gateway.services import Services
 from gateway.store import ledger, outbox
 from gateway.store import records as rows
@@ -87,7 +88,7 @@ async def find(services: Services, policies: Policies, held: Held, asked: Questi
     loaded = await rows.load(
         reads,
         subject=known.subject_id if known is not None else _NOBODY,
-        fields=frozenset({"id_no", "name"} if subject.kind != "legal" else ()).union(*(plan.columns for plan in plans)),
+        fields=frozenset({"id_no", "name"} if subject.kind != "legal" else ()).union(*((*plan.columns, *gated_by(plan)) for plan in plans)),
         texts=frozenset[str]().union(*(plan.whole_texts for plan in plans)),
     )
     names = pseudonyms_for(services.store.vault, asked.from_, PURPOSE, now)
