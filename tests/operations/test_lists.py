@@ -28,6 +28,7 @@ from gateway.core.errors import (
 from gateway.core.exchange.notes import KeyRing, KnownKey, parse
 from gateway.core.publication.versions import document_of, read_checkpoint_text, root_with_removed
 from gateway.core.signing import parse_vkey
+from gateway.operations import prepare_ends as prepare_ends_room
 from gateway.operations import read_versions, version_files
 from gateway.operations.build_lists import build, settle_lists
 from gateway.operations.kept_versions import withdraw_version
@@ -366,6 +367,64 @@ async def test_what_a_killed_first_build_laid_ready_leaves_with_its_record(small
     assert [row.record_id for row in left] == [stays]
 
 
+async def test_a_change_in_the_second_of_a_version_is_in_the_next(town: Services) -> None:
+    """Two changes of one second, the build between them: the second change waits for no third, and names go up as text."""
+    await listed(town)
+    await put(town, TAX, violation(code(4), "通化市第三示例有限公司", "通示税〔2026〕3号"))
+    await settle(town)
+    await settle_lists(town)
+    names = await named(town)
+    assert len(names) == 2
+    assert names == sorted(names)
+    assert (await manifest(town, "latest"))["rows"] == 3
+    assert [json.loads(each)["op"] for each in (await change(town, names[0])).splitlines()] == ["add"]
+
+
+async def test_what_was_told_before_the_window_is_built_all_the_same(small: Services) -> None:
+    """Nobody built for longer than changes are kept: the next version has what they told."""
+    await listed(small)
+    async with at(small, SECOND) as later:
+        await put(later, TAX, violation(code(4), "通化市第三示例有限公司", "通示税〔2026〕3号"))
+        await settle(later)
+    async with at(small, "2026-10-01T03:00:00Z") as much_later:
+        await put(much_later, REGISTRATIONS, firm(2, GONE))
+        await settle(much_later)
+        async with at(small, "2026-10-02T03:00:00Z") as next_day:
+            await settle(next_day)
+            await settle_lists(next_day)
+            assert (await manifest(next_day))["rows"] == 3
+
+
+async def test_who_is_told_of_on_the_last_evening_is_asked_again(small: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is told of a record takes the mark of its end away, also where the end is the same, or while it is being put there."""
+    row = violation(code(2), GONE, "通示税〔2026〕1号", 公示截止期="2026-06-05")
+    await put(small, TAX, row)
+    await settle(small)
+    await settle_lists(small)
+    async with at(small, "2026-06-05T15:55:00Z") as evening:
+        assert await prepare_ends(evening) == 2
+        await put(evening, TAX, row | {"案件性质": "虚开"})
+        await settle(evening)
+        await settle_lists(evening)
+        marked = sa.select(list_rows.c.record_id).where(list_rows.c.leaving.is_not(None))
+        assert await evening.store.reads.all(marked) == []
+        over = prepare_ends_room._over
+
+        async def meanwhile(*asked: Any, **more: Any) -> list[str]:
+            found = await over(*asked, **more)
+            await put(evening, TAX, row | {"案件性质": "骗税"})
+            await settle(evening)
+            while await follow(evening, at_once=True):
+                pass
+            return found
+
+        monkeypatch.setattr(prepare_ends_room, "_over", meanwhile)
+        assert await prepare_ends(evening) == 0
+        assert await evening.store.reads.all(marked) == []
+        monkeypatch.undo()
+        assert await prepare_ends(evening) > 0
+
+
 async def test_what_is_asked_wrongly_is_told_as_it_is(small: Services) -> None:
     """Formats, versions and issues that never were are not found; B before A is a bad parameter; a withdrawn version is gone."""
     made = await listed(small)
@@ -387,6 +446,8 @@ async def test_what_is_asked_wrongly_is_told_as_it_is(small: Services) -> None:
     await withdraw_version(small, BLACK, second, by="test")
     with pytest.raises(VersionWithdrawn):
         await fetched(small, f"{second}.ndjson")
+    with pytest.raises(VersionWithdrawn):
+        await read_versions.ftm_link(small, "tonghua_tax_violations", f"{second}.json")
     assert (await manifest(small, "latest"))["version"] == first
     with pytest.raises(NotFound):
         await read_versions.versions(small, "lists/none", ask())

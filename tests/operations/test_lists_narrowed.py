@@ -6,9 +6,10 @@ import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
 
+from gateway.core.callers.caller import PUBLIC
 from gateway.core.errors import StoreError, VersionReissued, VersionReissuing
 from gateway.core.publication.versions import document_of
-from gateway.operations import read_versions
+from gateway.operations import answer_query, read_versions, reissue_lists
 from gateway.operations.build_lists import build, settle_lists
 from gateway.operations.reissue_lists import follow
 from gateway.operations.render_public import settle
@@ -16,7 +17,7 @@ from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from gateway.store import list_issues, lists, reviews
 from gateway.store.tables import list_rows
-from tests.operations.publishing import TAX, at, code, put, violation
+from tests.operations.publishing import TAX, at, code, put, read, violation
 from tests.operations.test_lists import BLACK, GONE, THIRD, change, fetched, grown, listed, manifest, named
 from tests.operations.test_render_again import change_policy
 
@@ -200,3 +201,76 @@ async def test_a_kill_between_erasing_and_issuing_leaves_versions_refused(town: 
             assert made["gone"].encode() not in (await fetched(later, f"{name}.ndjson"))[0]
             assert (await manifest(later, name))["issue"] == issues[name] + 1
         assert [each.pending for each in await lists.versions(later.store.reads, BLACK)] == [None] * 3
+
+
+async def test_a_version_is_issued_again_for_every_row_that_goes(town: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few rows are looked at together: what says two things in two versions leaves both, and neither is given with it."""
+    made = await two_versions(town)
+    names = await named(town)
+    monkeypatch.setattr(reissue_lists, "CHUNK", 1)
+    async with at(town, THIRD) as later:
+        for name in names:
+            await fetched(later, f"{name}.ndjson")
+        await withdraw(later, made["gone"], reason="revoked", actor="test")
+        await settle(later)
+        while await follow(later, at_once=True):
+            pass
+        for name in names:
+            assert made["gone"].encode() not in (await fetched(later, f"{name}.ndjson"))[0]
+            assert (await manifest(later, name))["issues"][0]["cause"] == "removal"
+
+
+async def test_what_is_read_while_a_version_is_asked_for_is_not_given(small: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removal that the reader of lists reads between two looks at a version is seen by one of them."""
+    made = await listed(small)
+    _, where = await fetched(small, "latest.ndjson")
+    leaving = lists.is_leaving
+
+    async with at(small, "2026-06-02T03:00:07Z") as later:
+        await withdraw(later, made["gone"], reason="revoked", actor="test")
+        await settle(later)
+
+        async def then_read(*asked: object) -> bool:
+            said = await leaving(*asked)  # type: ignore[arg-type]
+            await follow(later)
+            return said
+
+        monkeypatch.setattr(lists, "is_leaving", then_read)
+        with pytest.raises(VersionReissuing):
+            await read_versions.file(later, BLACK, where)
+
+
+async def test_a_tree_holds_what_left_while_policies_followed_each_other(small: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One version is issued again under a policy, loses a row, and another policy comes before the other version had its turn."""
+    made = await two_versions(small)
+    monkeypatch.setattr(reissue_lists, "PLANTED", 1)
+    async with at(small, THIRD) as later:
+        drop = 'field.case_nature = { treatment = "drop" }\nfield.facts = { allow'
+        await change_policy(later, "datasets/tax-violations.toml", "field.facts = { allow", drop)
+        await settle(later)
+        for act in (None, "revoked"):
+            if act is not None:
+                await withdraw(later, made["gone"], reason=act, actor="test")
+                await settle(later)
+            await follow(later, at_once=True)
+            while (pending := [each.pending for each in await lists.versions(later.store.reads, BLACK)])[0] is not None:
+                await follow(later, at_once=True)
+            assert "policy" in pending
+        await change_policy(later, "datasets/tax-violations.toml", drop, "field.facts = { allow")
+        await settle(later)
+        while await follow(later, at_once=True):
+            pass
+        for name in await named(later):
+            await manifest(later, name)
+
+
+async def test_rows_chosen_by_what_is_hidden_are_shown_by_every_path(small: Services) -> None:
+    """A policy that chooses the public's rows by a field, and drops the field: the record is shown before and after it is rendered."""
+    made = await listed(small)
+    async with at(small, THIRD) as later:
+        gate = 'field.case_nature = { treatment = "drop" }\nrows = { eq = ["case_nature", "偷税"] }\n'
+        await change_policy(later, "datasets/tax-violations.toml", _PUBLIC, gate + _PUBLIC)
+        for step in (settle, settle_lists):
+            assert "case_nature" not in read(await answer_query.record(later, made["stays"], PUBLIC, "zh-CN"))["fields"]
+            await step(later)
+        assert (await fetched(later, "latest.ndjson"))[0].count(b"\n") == 2
