@@ -435,7 +435,7 @@ def index_tokens(name: Name) -> str:
 
 # --- where a name stands among all -------------------------------------------------------------------------------------
 
-_LONGEST_CORE, _LONGEST_NAME = 31, 63
+LONGEST_CORE, _LONGEST_NAME = 31, 63
 _ID_BITS, _TURN_BITS = 30, 4
 _CANCELLED = 1 << (_ID_BITS + _TURN_BITS)
 _IN_ORDER = "234567abcdefghijklmnopqrstuvwxyz"
@@ -445,12 +445,21 @@ _ORDER_OF = {character: number for number, character in enumerate(_IN_ORDER)}
 
 def place_of(subject_id: str, norm: str, core: str, *, cancelled: bool) -> int:
     """Where a name stands: core's length, name's length, cancelled, the first six characters of the id; sixteen may share them."""
-    number = min(len(core), _LONGEST_CORE) << 6 | min(len(norm), _LONGEST_NAME)
+    number = min(len(core), LONGEST_CORE) << 6 | min(len(norm), _LONGEST_NAME)
     number = number << 1 | cancelled
     for character in subject_id.rpartition("_")[2][:6].ljust(6, "2"):
         order = _ORDER_OF.get(character)
         number = number << 5 | (min(bisect_left(_IN_ORDER, character), 31) if order is None else order)
     return number << _TURN_BITS
+
+
+def places_of(core: int, norm: int | None = None) -> tuple[int, int]:
+    """From which place on, and before which, those stand whose core, and perhaps whose name, has so many characters."""
+    first, after = (core, core + 1) if core < LONGEST_CORE else (LONGEST_CORE, LONGEST_CORE + 1)
+    if norm is None:
+        return first << _ID_BITS + _TURN_BITS + 7, after << _ID_BITS + _TURN_BITS + 7
+    number = first << 6 | min(norm, _LONGEST_NAME)
+    return number << _ID_BITS + _TURN_BITS + 1, number + 1 << _ID_BITS + _TURN_BITS + 1
 
 
 def is_cancelled(place: int) -> bool:
