@@ -111,6 +111,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lane_memory_mb: Annotated[int, Meta(ge=0, le=65536)] = 32
     """How much of the register each process keeps in memory to answer look-ups by code sooner (SQLite only), megabytes: some 700 firms in
     one; 0 = nothing."""
+    search_memory_mb: Annotated[int, Meta(ge=0, le=65536)] = 128
+    """How much each process may take to keep the names index, and then documents in order of their names, in memory, so that searches are
+    answered sooner (SQLite only), megabytes: 1,000 to 3,500 names in one; where they alone are more, and with 0, nothing is kept."""
     reader_poll_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
     """How often the readers of the change log look for new rows, seconds."""
     exchange_poll_s: Annotated[float, Meta(ge=0, le=900)] = 60.0

@@ -6,8 +6,8 @@ date need not load alembic. A step on SQLite may rebuild a table: foreign keys a
 
 from sqlalchemy import Connection
 
-HEAD = "0009"
-KNOWN = frozenset({"0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009"})
+HEAD = "0010"
+KNOWN = frozenset({"0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"})
 
 
 def upgrade(connection: Connection) -> None:
