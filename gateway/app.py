@@ -26,6 +26,7 @@ from gateway.operations.lead_exchange import Work
 from gateway.services import Services, open_services
 from gateway.settings import Settings
 from gateway.store.lane import LaneReads
+from gateway.store.search_memory import SearchMemory
 from gateway.web import application, openapi, telemetry
 from gateway.web.access_log import AccessLog
 from gateway.web.api import exchange, witness
@@ -72,10 +73,11 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
                         telemetry.registry_of(meter, partners), settings.metrics_host, settings.metrics_port, tries=settings.workers
                     )
                 )
-            lane = None
+            lane = memory = None
             if services.store.dialect == "sqlite":  # elsewhere a look-up waits for the network: the office lane is as good
                 reads = stack.enter_context(closing(LaneReads[Prepared](services.store, kept_bytes=settings.lane_memory_mb * 2**20)))
                 lane = PublicLane(services, reads)
+                memory = stack.enter_context(closing(SearchMemory(services.store, kept_bytes=settings.search_memory_mb * 2**20)))
             access = await stack.enter_async_context(_access_log(settings, door))
             works = works_of(services, meter, door, access, partners)
             tasks = [asyncio.create_task(_begin(work, BEGIN_S if whole_process else 0.0)) for work in works]
@@ -85,7 +87,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
                 garbage.seldom()
                 gc.enable()
             try:
-                yield Opened(services=services, lane=lane)
+                yield Opened(services=services, lane=lane, memory=memory)
             finally:
                 for task in tasks:
                     task.cancel()

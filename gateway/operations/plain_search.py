@@ -11,14 +11,14 @@ database have in common. This room must not decide what fits.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.disclosure.query import MAX_LIMIT
 from gateway.core.publication.forms import Forms
-from gateway.core.publication.searching import MAX_CANDIDATES, SOUNDS, Hit, certain, fitting, ranked, read_query
+from gateway.core.publication.searching import MAX_CANDIDATES, SOUNDS, Hit, NameQuery, certain, fitting, ranked, read_query
 from gateway.core.records.identifiers import looks_like_citizen_number
 from gateway.operations import pages
 from gateway.operations.answering import ENCODER, Scene, begin
@@ -28,8 +28,11 @@ from gateway.operations.reaching import ends_of, licence_of, owed_of
 from gateway.services import Services
 from gateway.store import renderings, search
 from gateway.store.reads import moment_of
+from gateway.store.search_memory import SearchMemory
 from gateway.store.subjects import stored_value
 
+Memory: TypeAlias = SearchMemory
+"""What a process keeps of names and documents, whoever asks (SQLite)."""
 _LONGEST: Final = 64
 """Characters of a text that is looked for here."""
 
@@ -87,7 +90,9 @@ def _ground(scene: Scene) -> Ground:
     )
 
 
-async def first_page(services: Services, ground: Ground, text: str, limit: int, now_text: str) -> FirstPage | None:
+async def first_page(
+    services: Services, memory: Memory | None, ground: Ground, text: str, limit: int, now_text: str
+) -> FirstPage | None:
     """The first page of what a text finds, if that is certain; None: `find_subjects` says."""
     if len(text) > _LONGEST or looks_like_citizen_number(text):
         return None
@@ -96,28 +101,17 @@ async def first_page(services: Services, ground: Ground, text: str, limit: int, 
         return None
     store = services.store
     limit = min(limit, ground.most)
-    way = await search.walked(
-        store.reads,
-        store.dialect,
-        query.text,
-        query.core or query.text,
-        query.asked[0],
-        most=limit + SPARE,
-        counted=MAX_CANDIDATES + 1,
-        bearer=stored_value(store.vault, "name", query.text, "individual_business") if ground.households else "",
-        untold=True,
-    )
-    if way.borne or way.many > MAX_CANDIDATES or not way.rows:
-        return None
-    hits: Sequence[Hit] = ranked(query, fitting(query, way.rows), limit + 1)
-    if way.edges:
-        hits = certain(hits, way.edges)
-        if len(hits) <= limit:
+    bearer = stored_value(store.vault, "name", query.text, "individual_business") if ground.households else ""
+    hits: Sequence[Hit] | None = None
+    if memory is not None and (names := memory.names()) is not None:
+        hits = names.first(query, limit + 1)
+        if hits is not None and bearer and memory.is_borne(bearer) is not False:
             return None
-    elif not hits or (query.loose and hits[0].order[0] > SOUNDS):
+    if hits is None:
+        hits = await _walked(services, query, limit, bearer)
+    if not hits:
         return None
-    rows = await renderings.shown_by_ids(store.reads, store.dialect, [hit.subject_id for hit in hits], plan=ground.forms.tag, now=now_text)
-    bodies = {row.subject_id: row.body for row in rows if row.fresh and row.body is not None}
+    bodies = await _documents(services, memory, [hit.subject_id for hit in hits], ground.forms.tag, now_text)
     if len(bodies) < len(hits):
         return None
     found, text = Found(query=query, hits=hits), query.text
@@ -134,6 +128,44 @@ async def first_page(services: Services, ground: Ground, text: str, limit: int, 
             end = ends[at] = matched_at(at, at + len(text))
         items.append(body[:-1] + end)
     return FirstPage(items, hits[limit - 1].order if len(hits) > limit else None)
+
+
+async def _walked(services: Services, query: NameQuery, limit: int, bearer: str) -> Sequence[Hit] | None:
+    """The first hits, one more than a page has, as the index in the database gives them; None where that is not certain."""
+    way = await search.walked(
+        services.store.reads,
+        services.store.dialect,
+        query.text,
+        query.core or query.text,
+        query.asked[0],
+        most=limit + SPARE,
+        counted=MAX_CANDIDATES + 1,
+        bearer=bearer,
+        untold=True,
+    )
+    if way.borne or way.many > MAX_CANDIDATES or not way.rows:
+        return None
+    hits: Sequence[Hit] = ranked(query, fitting(query, way.rows), limit + 1)
+    if way.edges:
+        hits = certain(hits, way.edges)
+        return hits if len(hits) > limit else None
+    return None if hits and query.loose and hits[0].order[0] > SOUNDS else hits
+
+
+async def _documents(services: Services, memory: Memory | None, ids: Sequence[str], tag: str, now_text: str) -> dict[str, bytes]:
+    """The documents of these subjects as they are shown now, of those of which one is true."""
+    found: dict[str, bytes] = {}
+    if memory is not None:
+        for subject_id, kept in memory.documents(ids):
+            if kept.plan == tag and kept.valid_until > now_text:
+                found[subject_id] = kept.body
+        if len(found) == len(ids):
+            return found
+    left = [each for each in ids if each not in found]
+    for row in await renderings.shown_by_ids(services.store.reads, services.store.dialect, left, plan=tag, now=now_text):
+        if row.fresh and row.body is not None:
+            found[row.subject_id] = row.body
+    return found
 
 
 def page_bytes(ground: Ground, page: FirstPage, own: str, following: str | None) -> bytes:

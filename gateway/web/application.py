@@ -22,6 +22,7 @@ from litestar.plugins.core import MsgspecDIPlugin
 from litestar.routes import HTTPRoute
 
 from gateway.operations.manage_apps import mark_exposed
+from gateway.operations.plain_search import Memory
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.web.api.routes import ROUTES
@@ -43,6 +44,7 @@ class Opened(NamedTuple):
 
     services: Services
     lane: Lane | None = None
+    memory: Memory | None = None
 
 
 Opening = Callable[[], AbstractAsyncContextManager[Opened]]
@@ -203,7 +205,7 @@ def build(
         async with opening() as opened:
             house.open(opened.services)
             door.lane = opened.lane
-            door.searches = SearchLane(house, settings.trusted_proxies)
+            door.searches = SearchLane(house, settings.trusted_proxies, opened.memory)
             door.exposed = partial(mark_exposed, opened.services)
             door.payer = partial(payer_of, opened.services)
             try:

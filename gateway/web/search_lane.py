@@ -21,7 +21,7 @@ from gateway.core.errors import GatewayError
 from gateway.operations.answering import max_age, second_of, validator_of
 from gateway.operations.asking import Ask, Position
 from gateway.operations.find_subjects import find_subjects
-from gateway.operations.plain_search import Ground, first_page, ground_of, page_bytes
+from gateway.operations.plain_search import Ground, Memory, first_page, ground_of, page_bytes
 from gateway.web import parameters, replies, telemetry
 from gateway.web.asgi import Scope, Send
 from gateway.web.asked import Walk, headers_of
@@ -60,10 +60,11 @@ class _Under(Struct, frozen=True, kw_only=True):
 class SearchLane:
     """Answers plain searches; called by the front door with every request for `/v1/subjects`."""
 
-    __slots__ = ("_house", "_ids", "_proxies", "_under", "_url")
+    __slots__ = ("_house", "_ids", "_memory", "_proxies", "_under", "_url")
 
-    def __init__(self, house: House, proxies: int) -> None:
+    def __init__(self, house: House, proxies: int, memory: Memory | None) -> None:
         self._house = house
+        self._memory = memory
         self._proxies = proxies
         self._url = house.origin + SEARCH
         self._ids: Iterator[bytes] = request_ids()
@@ -162,7 +163,7 @@ class SearchLane:
             return None
         asked = parameters.decoded(text)
         parameters.refuse_citizen_number(asked)
-        page = await first_page(services, ground, asked, DEFAULT_LIMIT if size is None else int(size), second_of(now).text)
+        page = await first_page(services, self._memory, ground, asked, DEFAULT_LIMIT if size is None else int(size), second_of(now).text)
         if page is None:
             return None
         query = f"q={text.decode().upper()}" if size is None else f"limit={size.decode()}&q={text.decode().upper()}"

@@ -10,7 +10,8 @@ import pytest
 from msgspec import structs
 
 from gateway.core.errors import StoreError
-from gateway.store import search
+from gateway.store import renderings, search, search_memory
+from gateway.store.search_memory import SearchMemory
 from gateway.web import search_lane
 from tests.web.city import City, Server, served
 from tests.web.serving import client_of
@@ -24,12 +25,28 @@ KINDS = (
 SIZES = ("", "&limit=1", "&limit=2", "&limit=10", "&limit=20", "&limit=50", "&limit=100")
 
 
-@pytest.fixture(scope="module")
-def lane(city: City) -> Iterator[Server]:
-    """A server whose framework refuses every request: what is answered, the lane answered."""
-    with served(city) as server:
+@pytest.fixture(scope="module", params=["read", "in memory"])
+def lane(city: City, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server whose framework refuses every request: what is answered, the lane answered, names read or (SQLite) in memory."""
+    with pytest.MonkeyPatch.context() as patch, served(city) as server:
         server.app.inner = refuse
+        memory = keep_names(server, patch) if request.param == "in memory" else None
+        server.app.searches._memory = memory
         yield server
+
+
+def keep_names(server: Server, patch: pytest.MonkeyPatch) -> SearchMemory | None:
+    """Ask until names and documents are in memory; None where nothing is kept (PostgreSQL)."""
+    patch.setattr(search_memory, "_REST_S", 0.0)
+    memory: SearchMemory | None = server.app.searches._memory
+    if memory is not None:
+        for _ in range(300):
+            server.get("/v1/subjects?q=%E8%8D%AF&limit=1")
+            if memory._after is memory._documents_after is None:
+                break
+        assert memory._after is memory._documents_after is None
+        assert len(memory._names)
+    return memory
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +249,21 @@ def test_usual_searches_take_the_short_way(sqlite_city: City, names: list[str], 
 
     monkeypatch.setattr(search_lane, "find_subjects", never)
     with served(sqlite_city) as server:
+        for name in names[:40]:
+            for text in (name, name[5:9], name[3:5]):
+                assert server.get(f"/v1/subjects?q={quote(text)}&limit=10").status_code == 200, text
+
+
+def test_what_is_in_memory_is_not_read(sqlite_city: City, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two characters and more of a name, as typed: no name is read, nor any document that is kept."""
+    with served(sqlite_city) as server:
+        assert keep_names(server, monkeypatch) is not None
+
+        async def never(*_: Any, **__: Any) -> Any:
+            raise AssertionError("it was read")
+
+        monkeypatch.setattr(search, "walked", never)
+        monkeypatch.setattr(renderings, "shown_by_ids", never)
         for name in names[:40]:
             for text in (name, name[5:9], name[3:5]):
                 assert server.get(f"/v1/subjects?q={quote(text)}&limit=10").status_code == 200, text
