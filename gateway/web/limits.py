@@ -245,11 +245,12 @@ class Limiter:
         name, quotas, said = self._open
         now = self._clock()
         key = f"net:{network}|{name}"
-        held: Sequence[Level | None] | None = self._held.held(key, quotas)
-        if held is None:
+        held = self._held.held(key, quotas)
+        if held is not None:
+            paid = buckets.pay_both(held, quotas, fifths, now)
+        else:
             key = self._placed(self._held, key, quotas, now, name)
-            held = self._held.of(key, quotas)
-        paid = buckets.pay(held, quotas, fifths, now)
+            paid = buckets.pay(self._held.of(key, quotas), quotas, fifths, now)
         if paid is None:
             return None
         self._held.keep(key, paid[0], quotas)

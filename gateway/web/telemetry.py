@@ -11,6 +11,8 @@ import sys
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import accumulate
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:  # a process without a listener needs nothing of the library
@@ -23,13 +25,22 @@ UNMATCHED: Final = "(unmatched)"
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+class _Counted:
+    """Answers of one kind: how many took how long, by the buckets, and all of them together."""
+
+    __slots__ = ("seconds", "times")
+
+    def __init__(self) -> None:
+        self.times = [0] * (len(BUCKETS) + 1)
+        self.seconds = 0.0
+
+
 class Meter:
     """Counts answers by route template; plain numbers, because one event loop writes them."""
 
     def __init__(self) -> None:
-        self._answers: dict[tuple[str, str, int], int] = {}
-        self._times: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
+        self._counted: dict[tuple[str, str, int], _Counted] = {}
+        """By route, method and status."""
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._events: dict[str, int] = {}
         self._queue: Sequence[tuple[str, int, float, int]] = ()
@@ -37,14 +48,11 @@ class Meter:
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         """One answer."""
-        key = (route, method if method in METHODS else "OTHER", status)
-        self._answers[key] = self._answers.get(key, 0) + 1
-        times = self._times.get(route)
-        if times is None:
-            times = self._times[route] = [0] * (len(BUCKETS) + 1)
-            self._sums[route] = 0.0
-        times[bisect_left(BUCKETS, seconds)] += 1
-        self._sums[route] += seconds
+        counted = self._counted.get((route, method, status))
+        if counted is None:
+            counted = self._counted.setdefault((route, method if method in METHODS else "OTHER", status), _Counted())
+        counted.times[bisect_left(BUCKETS, seconds)] += 1
+        counted.seconds += seconds
 
     def event(self, name: str, amount: int = 1) -> None:
         """Something that happened outside a request: a reader's step, a failure."""
@@ -67,16 +75,16 @@ class Meter:
         from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
         answers = CounterMetricFamily("chengxin_answers", "Answers by route, method and status", labels=("route", "method", "status"))
-        for (route, method, status), value in sorted(self._answers.items()):
-            answers.add_metric((route, method, str(status)), value)
+        by_route: dict[str, list[_Counted]] = {}
+        for (route, method, status), counted in sorted(self._counted.items(), key=itemgetter(0)):
+            answers.add_metric((route, method, str(status)), sum(counted.times))
+            by_route.setdefault(route, []).append(counted)
         yield answers
         times = HistogramMetricFamily("chengxin_answer_seconds", "Time to the end of an answer", labels=("route",))
-        for route, counts in sorted(self._times.items()):
-            total, buckets = 0, []
-            for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
-                total += count
-                buckets.append((bound, total))
-            times.add_metric((route,), buckets=buckets, sum_value=self._sums[route])
+        for route, kinds in by_route.items():
+            sums = accumulate(map(sum, zip(*(each.times for each in kinds), strict=True)))
+            buckets = list(zip((*map(str, BUCKETS), "+Inf"), sums, strict=True))
+            times.add_metric((route,), buckets=buckets, sum_value=sum(each.seconds for each in kinds))
         yield times
         events = CounterMetricFamily("chengxin_events", "What happened outside requests", labels=("event",))
         for event, value in sorted(self._events.items()):

@@ -4,7 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.callers.buckets import FIFTHS, Level, Quota, decimal, is_full, level_at, owe, pay, remaining, seconds_until, take, told
+from gateway.core.callers.buckets import (
+    FIFTHS,
+    Level,
+    Quota,
+    decimal,
+    is_full,
+    level_at,
+    owe,
+    pay,
+    pay_both,
+    remaining,
+    seconds_until,
+    take,
+    told,
+)
 
 BURST = Quota(name="burst", q=60, w=60)
 DAY = Quota(name="day", q=5000, w=86_400)
@@ -100,4 +114,7 @@ def test_paying_in_one_pass_is_taking_and_telling(steps: list[tuple[float, int]]
         if paid is not None:
             said = ", ".join(f'"{name}";r={left};t={seconds}' for name, left, seconds in told(after, quotas, now))
             assert paid == (after, said)
+        if levels[0] is not None and levels[1] is not None:
+            assert pay_both((levels[0], levels[1]), quotas, fifths, now) == paid, "written out for two"
+        if paid is not None:
             levels = after
