@@ -69,6 +69,7 @@ LONG = (
     "exchange/test_stranger.py",
     "adapters/test_suite.py",
     "store/test_state_machine.py",
+    "operations/test_lists_orders.py",
     "web/test_at_rest.py",
     "operations/test_query.py",
     "adapters/test_outward_lines.py",
