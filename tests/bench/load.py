@@ -224,6 +224,16 @@ def memory_mb(pid: int) -> float:
     return total
 
 
+def processor_s(pid: int) -> float:
+    """Seconds of processor time that a process and its children have had, in steps of a hundredth."""
+    ticks = 0
+    for process in (pid, *children(pid)):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def children(pid: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):

@@ -33,13 +33,19 @@ HOSTILE = ("王小明1", "微信", "1 ", "李·王·", "账号1234567 ", "住址
 
 
 def _growth() -> float:
-    """How much longer a megabyte takes than a tenth of it, at worst: ten where time is linear."""
+    """How much longer a megabyte takes than a tenth of it, at worst: ten where time is linear.
+
+    Tenths before and after each megabyte, so that both are of the same moment of a machine that changes its speed.
+    """
     worst = 0.0
     for unit in HOSTILE:
-        texts = [unit * (size // len(unit)) for size in (100_000, 1_000_000)]
-        rounds = [[_redacted_s(text) for text in texts] for _ in range(3)]
-        small, large = (min(taken) for taken in zip(*rounds, strict=True))
-        worst = max(worst, large / small)
+        small, large = (unit * (size // len(unit)) for size in (100_000, 1_000_000))
+        rounds = []
+        for _ in range(3):
+            before = [_redacted_s(small) for _ in range(2)]
+            whole = _redacted_s(large)
+            rounds.append(whole / statistics.median(before + [_redacted_s(small) for _ in range(2)]))
+        worst = max(worst, statistics.median(rounds))
     return worst
 
 
