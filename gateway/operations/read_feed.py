@@ -9,7 +9,7 @@ is an `add` to it, one that left a `del`. Where a feed has only begun there is l
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
@@ -41,8 +41,8 @@ Filters: TypeAlias = Mapping[str, tuple[str, ...]]
 """What a reader wants to hear of, by parameter; empty: of everything."""
 
 
-async def changes(services: Services, caller: Caller, ask: Ask) -> Answer:
-    """The items after `since`.
+async def changes(services: Services, caller: Caller, ask: Ask, again: Callable[[], Awaitable[Caller]] | None = None) -> Answer:
+    """The items after `since`; whom a request that has waited comes from, `again` says, else it is who it was.
 
     Raises InvalidParameter, UnknownParameter, NotPermitted for a tier without a sequence of changes, SinceTooOld with the URL of the
     present state.
@@ -64,7 +64,7 @@ async def changes(services: Services, caller: Caller, ask: Ask) -> Answer:
         raise SinceTooOld("此位置已不再保留", next_url=snapshot_url(scene, filters))
     found = await after(scene, since, limit + 1, filters)
     if not found and wait:
-        scene, found = await _wait(scene, state, since, limit + 1, filters, wait)
+        scene, found = await _wait(scene, again, state, since, limit + 1, filters, wait)
     await record_feed(scene, min(len(found), limit))
     return _answer(scene, ask, since, limit, found, filters, waited=wait > 0)
 
@@ -182,15 +182,17 @@ async def _items(scene: Scene, since: int, limit: int, filters: Filters) -> list
     )
 
 
-async def _wait(scene: Scene, state: State, since: int, limit: int, filters: Filters, wait: int) -> tuple[Scene, list[Item]]:
-    """Look again at every change until something visible has happened or the time is up; the plan is looked up again each time."""
+async def _wait(
+    scene: Scene, again: Callable[[], Awaitable[Caller]] | None, state: State, since: int, limit: int, filters: Filters, wait: int
+) -> tuple[Scene, list[Item]]:
+    """Look again at every change until something visible has happened or the time is up; caller and plan are looked up again each time."""
     services, loop = scene.services, asyncio.get_running_loop()
     deadline = loop.time() + wait
     looked = scene.head.seq
     while (left := deadline - loop.time()) > 0:
         await services.bell.changed(services.store.reads, state, left)
         state = await heads(services.store.reads)
-        scene = await begin(services, scene.caller, scene.language)
+        scene = await begin(services, scene.caller if again is None else await again(), scene.language)
         refuse_ended(scene, about(scene, filters))
         if scene.head.seq > looked:
             looked = scene.head.seq

@@ -19,7 +19,7 @@ from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position
 from gateway.services import Services
 from gateway.web import parameters, replies
 from gateway.web.asgi import Scope
-from gateway.web.callers import caller_of, shows_anything
+from gateway.web.callers import caller_of, shows_anything, while_let_in
 from gateway.web.conditions import refuse_unmet
 from gateway.web.cursors import Binding, Cursors
 from gateway.web.describe import SUFFIXES, AnyRequest, Described
@@ -209,7 +209,10 @@ class Asked:
         reply = conditional(Reply(200, headers, answer.body, answer.stream), self.field(b"if-none-match"))
         if answer.tally is not None and reply.chunks is not None and not self.scope["state"].get("head"):
             self.charge.tally = answer.tally
-            reply.chunks = self.house.limits.placed(self.charge, reply.chunks)
+            chunks = reply.chunks
+            if self.caller is not PUBLIC:
+                chunks = while_let_in(self.services, self.scope, self.caller, chunks)
+            reply.chunks = self.house.limits.placed(self.charge, chunks)
         # the length of a compressed answer would tell what a personal plan hides beside reflected input
         if plain_length or not self.caller.shared:
             return reply

@@ -4,17 +4,23 @@ Rules: nothing about tiers is read from any field but those named here; a field 
 broken request. The path is the one that was sent, never one that was rebuilt. This room must not decide what a caller may do.
 """
 
-from contextlib import suppress
-from typing import Final
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Final, cast
+
+from msgspec import structs
 
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.callers.refusals import CredentialRefused, NonceWanted
-from gateway.core.errors import BadRequest, GatewayError
+from gateway.core.errors import BadRequest, GatewayError, Unavailable
 from gateway.operations.identify_caller import Presented, identify_caller
 from gateway.operations.record_access import audit_refusal
 from gateway.services import Services
 from gateway.web.asgi import Scope
 from gateway.web.networks import address_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 _BESIDE: Final = frozenset({b"purpose", b"case-ref"})
 """What a sender says beside its credential."""
@@ -68,8 +74,25 @@ def shows_anything(scope: Scope) -> bool:
 
 async def caller_again(services: Services, scope: Scope) -> Caller:
     """The caller of a request that goes on, as its credential stands now. Raises as `caller_of`; nothing is audited."""
+    given: Caller | None = scope["state"].get("caller")
+    if given is not None:
+        return given
     presented = presented_by(scope, services.settings.trusted_proxies)
     return PUBLIC if presented.nobody else await identify_caller(services, presented, again=True)
+
+
+async def while_let_in(services: Services, scope: Scope, caller: Caller, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same chunks, as long as the credential that asked for them lets its caller in with all grants that it began with.
+
+    Raises as `caller_of`, Unavailable for a grant that ended: before the first byte a problem, after it a torn connection.
+    """
+    presented = structs.replace(presented_by(scope, services.settings.trusted_proxies), purpose=caller.purpose)
+    async with aclosing(cast("AsyncGenerator[bytes, None]", chunks)) as made:
+        async for chunk in made:
+            now = await identify_caller(services, presented, again=True)
+            if any(grant not in now.grants for grant in caller.grants):
+                raise Unavailable("授权已变更，请重新导出。")
+            yield chunk
 
 
 def presented_by(scope: Scope, trusted_proxies: int = 0) -> Presented:

@@ -20,6 +20,7 @@ from gateway.store import feed
 from gateway.store.bell import Bell, heads
 from gateway.store.tables import tokens
 from gateway.web import event_stream
+from gateway.web.edge import AnswerTornError
 from gateway.web.event_stream import EventStream, FellBehindError
 from gateway.web.limits import Charge
 from tests.house import PLAIN, settings_of
@@ -195,6 +196,50 @@ async def test_an_office_hears_of_what_it_reaches_until_its_right_ends(fresh_cit
         await remove(town, two)
         with pytest.raises((httpx.RemoteProtocolError, StopAsyncIteration)):
             await take(events, 1)
+
+
+async def test_an_office_that_waits_hears_nothing_once_its_right_has_ended(fresh_city: City, town: Town) -> None:
+    """A token that ends while a request waits is worth nothing when something happens: 401, and no record."""
+    token = await asyncio.to_thread(fresh_city.token)
+    headers = {"Authorization": f"Bearer {token}", "Purpose": "dept.supervision", "Case-Ref": "2026-0001"}
+    (one,) = await listed(town, 1)
+    since = (await town.client.get("/v1/changes?since=0&limit=1000", headers=headers)).json()["next_since"]
+    waiting = asyncio.create_task(town.client.get(f"/v1/changes?since={since}&wait=30", headers=headers))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    async with town.other.store.transaction() as tx:
+        await tx.execute(sa.delete(tokens))
+    await remove(town, one)
+    answer = await asyncio.wait_for(waiting, 20)
+    assert (answer.status_code, answer.json()["code"]) == (401, "credentials-invalid")
+
+
+async def test_an_export_ends_with_the_right_of_whoever_asked_for_it(fresh_city: City, town: Town) -> None:
+    """Its caller is looked up again for every chunk: a token that ends after the first is told no second, and the file has no end."""
+    token = await asyncio.to_thread(fresh_city.token)
+    shown = {"authorization": f"Bearer {token}", "purpose": "dept.supervision", "case-ref": "2026-0001", "host": "h"}
+    sent: list[bytes] = []
+    asked = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def ask() -> dict[str, Any]:
+        return asked.pop() if asked else await never()
+
+    async def take_one(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body" and message["body"]:
+            sent.append(message["body"])
+            if len(sent) == 1:
+                async with town.other.store.transaction() as tx:
+                    await tx.execute(sa.delete(tokens))
+
+    path = "/v1/records"
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http", "root_path": ""}
+    scope |= {"path": path, "raw_path": path.encode(), "query_string": b"dataset=administrative-penalties&limit=all"}
+    scope |= {"headers": [(name.encode(), value.encode()) for name, value in shown.items()]}
+    scope |= {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {}}
+    with pytest.raises(AnswerTornError):
+        await town.app(scope, ask, take_one)
+    assert sent[0].startswith(b'{"items":[')
+    assert len(sent) == 1
 
 
 # --- a request that waits ----------------------------------------------------------------------------------------------

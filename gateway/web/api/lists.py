@@ -165,7 +165,8 @@ CHANGES = Described(
 async def changes(request: AnyRequest) -> Reply:
     """What changed after a position."""
     asked = await begin(request, CHANGES)
-    return asked.reply(await read_feed.changes(asked.services, asked.caller, asked.ask()))
+    services, scope = asked.services, asked.scope
+    return asked.reply(await read_feed.changes(services, asked.caller, asked.ask(), lambda: caller_again(services, scope)))
 
 
 _FOLLOWED: Final = tuple(each for each in CHANGES.takes if each.name in ("list", "dataset", "kind"))
