@@ -196,6 +196,7 @@ async def _file(services: Services, collection: Collection, version: Version, na
             async for lines in lists.lines_of(services.store.reads, version):
                 await asyncio.to_thread(making.writelines, [line + b"\n" for line in lines])
         await asyncio.to_thread(Path(making.name).replace, rows)
+        await _still(services, rows, version)  # also where another format is wanted, and it is only on the way to that
     sheet = sheet_of(collection, version, services.settings.public_origin.rstrip("/"))
     path = version_path(services, version, name)
     write = FORMATS[name].write

@@ -8,9 +8,11 @@ from msgspec.structs import replace
 
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.errors import StoreError, VersionReissued, VersionReissuing
+from gateway.core.publication.forms import forms_of
 from gateway.core.publication.versions import document_of
-from gateway.operations import answer_query, read_versions, reissue_lists
+from gateway.operations import answer_query, read_versions, reissue_lists, version_files
 from gateway.operations.build_lists import build, settle_lists
+from gateway.operations.collected import collection_of
 from gateway.operations.reissue_lists import follow
 from gateway.operations.render_public import settle
 from gateway.operations.withdraw import withdraw
@@ -274,3 +276,19 @@ async def test_rows_chosen_by_what_is_hidden_are_shown_by_every_path(small: Serv
             assert "case_nature" not in read(await answer_query.record(later, made["stays"], PUBLIC, "zh-CN"))["fields"]
             await step(later)
         assert (await fetched(later, "latest.ndjson"))[0].count(b"\n") == 2
+
+
+async def test_no_copy_of_an_issue_that_is_no_more_stays(small: Services) -> None:
+    """Whoever makes a file while its version is issued again leaves nothing behind, nor the rows that it was to be made from."""
+    made = await listed(small)
+    before = await lists.current(small.store.reads, BLACK)
+    assert before is not None
+    policies = await small.policies.fresh()
+    collection = collection_of(policies, forms_of(policies, "public", "open.read"), BLACK)
+    async with at(small, THIRD) as later:
+        await withdraw(later, made["gone"], reason="revoked", actor="test")
+        await settle(later)
+        await settle_lists(later)
+        with pytest.raises(VersionReissuing):
+            await version_files._file(later, collection, before, "csv")
+        assert not list((later.settings.lists_path / BLACK).glob(f"{before.name}.r1.*"))
