@@ -22,6 +22,7 @@ from gateway.operations.reissue_lists import follow as follow_lists
 from gateway.operations.render_public import settle
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
+from gateway.web import files
 from gateway.web.negotiation import XLSX
 from tests.web.city import City, Server, served
 from tests.web.test_api import problem
@@ -65,6 +66,14 @@ def test_a_version_is_what_its_manifest_and_checkpoint_say(door: Server) -> None
     assert lines[5].startswith("— credit.tonghua.example/export ")
     rows = follow(door, f"{LIST}/versions/latest.ndjson").content.splitlines()
     assert (len(rows), lines[2]) == (int(lines[1]), base64.b64encode(root_with_removed(rows, [])[1]).decode())
+
+
+def test_a_copy_that_is_cut_before_it_is_read_is_not_given(door: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing, or less than was said, is no answer: the version is being issued again."""
+    moved = door.get(f"{LIST}/versions/latest.ndjson").headers["location"].removeprefix("http://127.0.0.1:8000")
+    assert len(door.get(moved, Range="bytes=0-9").content) == 10
+    monkeypatch.setattr(files, "_read", lambda file, first, length: b"")
+    problem(door.get(moved, Range="bytes=0-9"), 503, "version-reissuing")
 
 
 def test_rows_are_those_of_the_listings(door: Server) -> None:
