@@ -137,3 +137,25 @@ def test_no_household_is_kept(fresh_city: City) -> None:
         assert sum("FROM subject_names" in each for each in asked) == 3
 
     run(fresh_city, turns)
+
+
+def test_what_is_kept_does_not_tell_who_was_asked_for(fresh_city: City) -> None:
+    """Whoever asks for a subject, a name, a household, or for nobody: the same portions are read in the same turns."""
+    told: list[tuple[list[str], list[str]]] = []
+
+    for way in range(3):
+
+        async def turns(memory: SearchMemory, asked: list[str], database: sqlite3.Connection, way: int = way) -> None:
+            ids = of(database, "SELECT subject_id FROM names ORDER BY name_id DESC LIMIT 3")
+            for _ in range(40):
+                if way == 1:
+                    memory.documents(ids)
+                elif way == 2:
+                    memory.is_borne("0" * 32)
+                memory.names()
+                await asyncio.sleep(0)
+            told.append(([each for each in asked if "LIMIT 32" in each], list(memory._documents)))
+
+        run(fresh_city, turns)
+    assert told[0][1]
+    assert told[0] == told[1] == told[2]
