@@ -170,8 +170,16 @@ def next_nonce(services: Services) -> str:
 
 
 async def commit(services: Services, believed: Believed, token: str, access: Access) -> None:
-    """Keep a token that was decided on, with its audit row."""
+    """Keep a token that was decided on, with its audit row, if app and key are still what they were when the assertion was believed.
+
+    Raises AssertionRefused.
+    """
     async with services.store.transaction() as tx:
+        app, key = await apps.find(tx, believed.app.app), await apps.key(tx, believed.assertion.thumbprint)
+        if app is None or not app.live:
+            raise AssertionRefused("app-suspended")
+        if key is None or key.state != "active":
+            raise AssertionRefused("key-ended")
         await clients.keep(
             tx,
             token,

@@ -1,5 +1,6 @@
 """The doors over a real socket: right credentials get in; whatever is wrong about one is one and the same refusal, and is written down."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,10 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from gateway.core.callers import api_keys
 from gateway.operations.manage_apps import list_apps
 from gateway.store import apps, audit, clients
+from gateway.store.tables import tokens
+from gateway.web.api import oauth
 from tests.callers import Key, assertion, proof
 from tests.doors import ORIGIN, PENALTIES, REGISTRATIONS, Program, a_token, developer, register
 from tests.web.city import NOW, City, Server, copied, served
@@ -458,6 +462,31 @@ def test_a_suspended_app_is_out(server: Server, city: City) -> None:
     city.run(suspend)
     refused(program.get(ME))  # this process had not read it yet
     assert program.ask_token().json()["error"] == "invalid_client"
+
+
+@pytest.mark.parametrize("what", ["app", "key"])
+def test_no_token_is_issued_across_an_end(what: str, server: Server, city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends between the moment an assertion is believed and the one its token is kept gives no token."""
+    key = Key("ES256", seed={"app": 83, "key": 84}[what])
+    app = city.run(lambda services: register(services, key))
+    program = Program(client=server.client, app=app, key=key, now=AT)
+    entered = oauth.enter
+
+    async def end(services: Any) -> None:
+        async with services.store.transaction() as tx:
+            if what == "app":
+                await apps.set_state(tx, app, "suspended")
+            else:
+                await apps.end_key(tx, key.thumbprint)
+
+    async def meanwhile(*given: Any) -> None:
+        await asyncio.to_thread(city.run, end)
+        await entered(*given)
+
+    monkeypatch.setattr(oauth, "enter", meanwhile)
+    answer = program.ask_token()
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client")
+    assert city.run(lambda services: services.store.reads.all(sa.select(tokens).where(tokens.c.app == app))) == []
 
 
 _ELSEWHERE = """

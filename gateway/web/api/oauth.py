@@ -142,7 +142,12 @@ async def _answer(request: AnyRequest, endpoint: str) -> Reply:
         refuse_unmet(_scope(request))
     if believed is not None and loaded.access is not None and answer.status == 200:
         await enter(house.limits, _scope(request), issue_token.payer(believed))
-        await issue_token.commit(services, believed, loaded.token, loaded.access)
+        try:
+            await issue_token.commit(services, believed, loaded.token, loaded.access)
+        except AssertionRefused as error:  # it ended while this was decided
+            await audit_refusal(services, "token", error.cause, presented_by(_scope(request), house.settings.trusted_proxies).address)
+            loaded.believed = None
+            answer = house.authority.decide(loaded)
     elif believed is not None and loaded.revoked:
         await issue_token.revoke(services, believed, named)
     return _reply(answer, issue_token.next_nonce(services) if endpoint == ISSUE else None)
