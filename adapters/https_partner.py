@@ -320,7 +320,12 @@ class HttpsPartner:
 
     async def hear(self, held: Mapping[str, str]) -> Sequence[bytes]:
         """What the partner keeps for us of agreements where it knows another state: versions, then notices, then its inventory."""
-        items = _object(await self._call("GET", "/agreements")).get("items")
+        try:
+            items = _object(await self._call("GET", "/agreements")).get("items")
+        except AdapterError as error:
+            if error.code == "NOT_FOUND":
+                return []  # it serves what travels by itself, and nothing to be asked for
+            raise
         found: list[bytes] = []
         for item in items if isinstance(items, list) else ():
             try:

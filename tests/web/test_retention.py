@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import app
+from gateway import background
 from gateway.app import create_app
 from gateway.operations import alarms
 from gateway.operations.erase_due import erase_due
@@ -34,8 +34,8 @@ async def until(settings: Settings, wanted: list[tuple[str, str]]) -> None:
 
 async def test_an_alarm_stands_as_long_as_something_is_due(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch):
     """A server looks by itself, raises it and counts; erased, the alarm is over; and it erased nothing itself."""
-    monkeypatch.setattr(app, "RETENTION_LOOK_S", 0.1)
-    monkeypatch.setattr(app, "POLICY_POLL_S", 0.1)
+    monkeypatch.setattr(background, "RETENTION_LOOK_S", 0.1)
+    monkeypatch.setattr(background, "POLICY_POLL_S", 0.1)
     async with a_house(tmp_path, store_url) as services:
         settings = services.settings
         made = ids(await put(services, PENALTIES, old(1, "2019-01-09"), old(2, "2026-06-01")))
