@@ -87,10 +87,16 @@ def old_path(path: Path, version: int) -> Path:
 def load_keks(path: Path) -> tuple[bytes, bytes | None]:
     """The key-encryption key, and the one that is about to follow it, if there is one.
 
-    Raises SettingsError as `load_kek` does.
+    The one to follow is looked for first: if it takes the other's place meanwhile, it is found there. The other way round it would be
+    missed in both places, and the database, written under it already, be refused. Raises SettingsError as `load_kek` does.
     """
-    coming = next_path(path)
-    return load_kek(path), load_kek(coming) if coming.exists() else None
+    coming: bytes | None = None
+    try:
+        coming = load_kek(next_path(path))
+    except SettingsError as error:
+        if error.code != "key-missing":
+            raise
+    return load_kek(path), coming
 
 
 def take_next(path: Path, *, keep: Path) -> None:

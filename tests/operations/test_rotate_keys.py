@@ -20,7 +20,7 @@ from gateway.operations.rotate_keys import reencrypt, renew_deks, rotate_kek, ro
 from gateway.operations.shred import shred
 from gateway.operations.verify_audit import verify_store
 from gateway.services import Services, open_services
-from gateway.store import audit, reindexing, reviews, rotation
+from gateway.store import audit, kek, reindexing, reviews, rotation
 from gateway.store.audit import Wanted
 from gateway.store.kek import next_path
 from gateway.store.records import load
@@ -385,3 +385,21 @@ async def test_the_house_answers_while_keys_change(town: Services) -> None:
     await rotate_label(town, "blind/subject/id_no", by=await acts(admin), notice_s=0)
     ended.set()
     assert await task > 0
+
+
+def test_a_key_that_takes_the_others_place_meanwhile_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between any two reads of a process that loads the keys: the database was written under the new one before."""
+    path = tmp_path / "kek"
+    kek.create_kek(path)
+    new = kek.create_kek(kek.next_path(path))
+    read = kek.load_kek
+
+    def meanwhile(file: Path) -> bytes:
+        found = read(file)
+        monkeypatch.undo()
+        kek.take_next(path, keep=kek.old_path(path, 1))
+        return found
+
+    monkeypatch.setattr(kek, "load_kek", meanwhile)
+    assert new in kek.load_keks(path)
+    assert kek.load_keks(path) == (new, None)
