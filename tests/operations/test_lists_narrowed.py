@@ -233,7 +233,7 @@ async def test_what_is_read_while_a_version_is_asked_for_is_not_given(small: Ser
         await settle(later)
 
         async def then_read(*asked: object) -> bool:
-            said = await leaving(*asked)  # type: ignore[arg-type]
+            said = await leaving(*asked)  # type: ignore[arg-type]  # passed on as they came
             await follow(later)
             return said
 

@@ -125,7 +125,7 @@ class House:
     async def erase(self, number: int) -> None:
         if number in self.ids:
             async with self.here.store.transaction() as tx:
-                await records.erase(tx, self.ids.pop(number), actor="test")  # type: ignore[arg-type]
+                await records.erase(tx, self.ids.pop(number), actor="test")  # type: ignore[arg-type]  # a RecordId is a str
 
     async def hold(self, record_id: str, residual: int) -> None:
         held = await reviews.one(self.here.store.reads, record_id)
@@ -170,12 +170,12 @@ class House:
             if not left:
                 raise Killed
 
-        store.transaction = counted  # type: ignore[method-assign]
+        store.transaction = counted  # type: ignore[method-assign]  # each begin is a place to die at
         try:
             with suppress(Killed):
                 yield
         finally:
-            store.transaction = whole  # type: ignore[method-assign]
+            store.transaction = whole  # type: ignore[method-assign]  # as it was
 
     # --- what must hold ------------------------------------------------------------------------------------------------
 
